@@ -1,0 +1,1 @@
+"""Who has mail here, and how they prove it."""

@@ -1,0 +1,1 @@
+"""The lanmail command, a file for each part of it."""

@@ -1,0 +1,1 @@
+"""main.cf: its grammar, its parameters, and what they mean when put together."""

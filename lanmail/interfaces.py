@@ -1,0 +1,188 @@
+"""Every seam of the system, with what each side owes the other. No logic.
+
+What cred hands out, or Twisted asks for, is a zope.interface; seams that are only ours are Protocols. Nothing here
+imports a reactor: the two imports from twisted.mail are the interfaces alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import ParamSpec, Protocol, TypeVar
+
+from twisted.mail.interfaces import IMailboxPOP3, IMessageDelivery
+from zope.interface import Attribute
+
+from lanmail.address import Address
+from lanmail.network import Peer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class InThread(Protocol):
+    """Runs blocking work somewhere that is not the event loop.
+
+    The work runs completely, whether or not anybody still waits for it. What it raises is raised to whoever awaits.
+    """
+
+    def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
+
+
+class Sleep(Protocol):
+    """Waits so many seconds of the clock that was handed in."""
+
+    def __call__(self, seconds: float) -> Awaitable[None]: ...
+
+
+class Report(Protocol):
+    """Writes one line of the log, for parts that know nothing of Twisted; may be called from any thread.
+
+    ``line`` is a format string with named fields; fields are escaped where the log is written, not before.
+    """
+
+    def __call__(self, line: str, /, **fields: object) -> None: ...
+
+
+# accounts
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who has a mailbox here.
+
+    name: the canonical login name, which is safe as the name of a file.
+    uid, gid: the owner that the mailbox has, or gets when it is made.
+    home: the home folder; empty where there is none.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    home: str = ""
+
+
+class Users(Protocol):
+    """Knows who has mail here."""
+
+    async def find(self, name: str) -> User | None:
+        """The user of that login name, in whatever case it is written; None where there is none.
+
+        ``name`` may be anything that came over the wire: what cannot be a login name is nobody. Raises TemporaryFailure
+        where the answer cannot be had now (a name service that does not answer); it never waits longer than its limit.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What the protocols know of a login besides name and password; it rides on the credentials (cred's ``mind`` is None)."""
+
+    protocol: str  # "smtp" or "pop3"
+    peer: Peer
+
+
+# smtp: what the conversation's rim asks of whoever the client is
+
+
+@dataclass(frozen=True, slots=True)
+class MailParameters:
+    """What MAIL FROM said besides the address, already checked by the grammar.
+
+    size: octets announced with SIZE=, None where not. body: "7BIT" or "8BITMIME". smtputf8: whether it was given.
+    """
+
+    size: int | None = None
+    body: str = "7BIT"
+    smtputf8: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """How the client introduced itself."""
+
+    name: str  # the argument of HELO or EHLO, free of control characters
+    extended: bool  # EHLO
+
+
+class Incoming(Protocol):
+    """One message on its way in, from DATA to its end. Exactly one of ``commit`` and ``abort`` ends it."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Take a piece of the text: CRLF line ends, no stuffed dots, cut anywhere. Never raises: trouble shows at ``commit``."""
+
+    async def commit(self) -> str:
+        """The message is whole. Returns its queue id once every recipient's copy is on stable storage.
+
+        Raises TemporaryFailure or PermanentFailure, and then nothing of it is kept anywhere.
+        """
+
+    def abort(self) -> None:
+        """The client went away: forget it. Never raises, never waits."""
+
+
+class ITransactions(IMessageDelivery):
+    """The SMTP avatar: what one client, anonymous or logged in, may do. Wider than Twisted's IMessageDelivery, which cannot say "later".
+
+    One is made for each connection and login; it holds one transaction at a time, which ``begin`` starts anew.
+    All coroutines raise TemporaryFailure or PermanentFailure, whose Status is the reply.
+    """
+
+    login = Attribute("The name of whoever is logged in; None for the anonymous client.")
+
+    def begin(sender: Address, parameters: MailParameters, greeting: Greeting, peer: Peer) -> Awaitable[None]:
+        """MAIL FROM. Forgets an earlier transaction."""
+
+    def recipient(address: Address) -> Awaitable[None]:
+        """RCPT TO. Raises where this recipient is refused; the others stay."""
+
+    def data() -> Incoming:
+        """DATA, after at least one recipient was taken. Never waits."""
+
+    def reset() -> None:
+        """RSET, or the end of the connection: nothing is left of the transaction."""
+
+
+# pop3: what the conversation's rim asks of an open maildrop
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message of a maildrop as POP3 numbers it. ``octets`` counts CRLF line ends, no stuffed dots and no terminator."""
+
+    number: int  # from 1
+    octets: int
+
+
+class IMaildrop(IMailboxPOP3):
+    """The POP3 avatar: an exclusive snapshot of one mailbox, wider than Twisted's IMailbox, which cannot wait.
+
+    Raises MessageGone (-ERR for that message), TemporaryFailure (-ERR [SYS/TEMP]); Torn from a stream that may not be finished.
+    Marks (DELE) are the conversation's; the maildrop gets them at ``commit``.
+    """
+
+    user = Attribute("The User whose maildrop it is.")
+    letters = Attribute("Sequence[Letter], in order of number; does not change while the maildrop is open.")
+
+    def unique_ids() -> Awaitable[Sequence[str]]:
+        """The UIDL of every letter, in order."""
+
+    def text(number: int, body_lines: int | None = None) -> AsyncIterator[bytes]:
+        """The letter in chunks with CRLF line ends, not dot-stuffed; with ``body_lines`` its header and so many lines.
+
+        The first chunk is given only when the letter was found unchanged. Raises MessageGone before any chunk, or Torn after some:
+        then what was given is not the letter, and the connection must be dropped without the terminator.
+        """
+
+    def commit(deleted: frozenset[int]) -> Awaitable[int]:
+        """QUIT: expunge these numbers, keep whatever arrived meanwhile; how many letters are left. Raises with nothing lost."""
+
+    def close() -> None:
+        """The session is over, however it ended. May be called more than once; after it the next login can open the mailbox."""
+
+
+class MessageGone(Exception):
+    """The letter is no longer in the mailbox: another program removed it."""
+
+
+class Torn(Exception):
+    """The mailbox changed under a stream that had begun."""

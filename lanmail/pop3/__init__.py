@@ -1,0 +1,1 @@
+"""POP3: the conversation and the rim that carries it."""

@@ -1,0 +1,238 @@
+"""Carrying a conversation over a Twisted transport: what the SMTP and the POP3 rim have in common.
+
+Order, back-pressure, silence and goodbye are answered for here, once. What is said is the conversation's; what is
+done about it is ``answer``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lanmail.wire.conversation import Conversation, Event
+
+# How long a goodbye may take before the connection is cut: a peer that does not read would hold it for ever.
+GRACE = 10.0
+
+
+class Gone(Exception):
+    """The client left while something was being sent to it."""
+
+
+@implementer(IPushProducer)
+class Carrier(Generic[Event]):
+    """One connection: feeds the conversation, has its events answered one at a time, sends what it says.
+
+    answer: called with each event; it must end by answering the conversation. While it has not finished nothing further
+        is understood and no timer runs: it is our turn. If it raises, that is logged whole and the client is told
+        "later" in the protocol's words.
+    idle: seconds of silence after which the conversation is timed out, for the state it is in.
+    clock: any IReactorTime, so that tests need not wait.
+    """
+
+    def __init__(
+        self,
+        transport: Any,
+        conversation: Conversation[Event],
+        answer: Callable[[Event], Awaitable[None]],
+        idle: Callable[[], float],
+        clock: IReactorTime,
+        log: Logger,
+    ) -> None:
+        self._transport = transport
+        self._conversation = conversation
+        self._answer = answer
+        self._idle = idle
+        self._clock = clock
+        self._log = log
+        self._working = False
+        self._choked = False  # the client does not read; the transport's buffer is full
+        self._pumping = False
+        self._gone = False
+        self._stopping = False
+        self._leaving = False
+        self._reading_paused = False
+        self._room: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self._active = clock.seconds()
+        self._seen_progress = 0
+        self.closed: Deferred[None] = Deferred()
+        """Fires when the connection is gone and nothing of it is under way any more."""
+
+    # what the protocol forwards
+
+    def start(self) -> None:
+        """The connection is made."""
+        # Nagle would hold the last piece of an answer until the client's delayed acknowledgement: 40 ms a message.
+        if hasattr(self._transport, "setTcpNoDelay"):
+            self._transport.setTcpNoDelay(True)
+        self._transport.registerProducer(self, True)
+        self._conversation.greet()
+        self._active = self._clock.seconds()
+        self._arm(self._idle())
+        self._pump()
+
+    def received(self, data: bytes) -> None:
+        self._conversation.receive(data)
+        self._pump()
+
+    def lost(self) -> None:
+        """The connection is gone. An answer under way runs to its end; what it says is heard by nobody."""
+        self._gone = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._room is not None:
+            room, self._room = self._room, None
+            room.errback(Failure(Gone()))
+        if not self._working:
+            self._finish()
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
+
+    # what an answer may use besides the conversation
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        """Send now, behind what the conversation has said; wait until the client takes more. Raises Gone."""
+        if self._gone:
+            raise Gone()
+        self._transport.write(self._conversation.output() + data)
+        if not self._choked:
+            return succeed(None)
+        if self._room is None:
+            self._room = Deferred()
+        return self._room
+
+    def cut(self) -> None:
+        """Drop the connection at once, without another octet."""
+        self._conversation.closing = True
+        self._conversation.output()
+        self._transport.abortConnection()
+
+    def stop(self) -> Deferred[None]:
+        """The service stops: an idle client is told so, a busy one is let finish its command; fires as ``closed``."""
+        self._stopping = True
+        self._pump()
+        return self.closed
+
+    # IPushProducer: the transport's voice
+
+    def pauseProducing(self) -> None:
+        self._choked = True
+
+    def resumeProducing(self) -> None:
+        self._choked = False
+        self._active = self._clock.seconds()
+        if self._room is not None:
+            room, self._room = self._room, None
+            room.callback(None)
+        self._pump()
+
+    def stopProducing(self) -> None:
+        """connectionLost follows and says the same."""
+
+    # within
+
+    def _pump(self) -> None:
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            self._turn()
+        finally:
+            self._pumping = False
+
+    def _turn(self) -> None:
+        conversation = self._conversation
+        while not (self._working or self._choked or self._gone):
+            event = conversation.next_event()
+            if event is None:
+                if conversation.congested:
+                    self._flush()
+                    continue
+                break
+            self._working = True
+            answer = Deferred.fromCoroutine(self._answered(event))
+            answer.addErrback(self._broken).addBoth(self._resume)
+        if self._gone:
+            return
+        if conversation.progress != self._seen_progress:
+            self._seen_progress = conversation.progress
+            self._active = self._clock.seconds()
+        if self._stopping and not (self._working or conversation.closing or conversation.in_command):
+            conversation.shut_down()
+        self._flush()
+        self._breathe()
+        if conversation.closing and not self._working:
+            self._say_goodbye()
+
+    async def _answered(self, event: Event) -> None:
+        await self._answer(event)
+
+    def _broken(self, failure: Failure) -> None:
+        if failure.check(Gone) is None:
+            self._log.failure("while answering a client", failure)
+        if self._conversation.awaiting:
+            self._conversation.fail()
+
+    def _resume(self, _: object) -> None:
+        self._working = False
+        self._active = self._clock.seconds()
+        if self._gone:
+            self._finish()
+        else:
+            self._pump()
+
+    def _flush(self) -> None:
+        # All replies of a turn in one write (RFC 2920, 3.2).
+        if data := self._conversation.output():
+            self._transport.write(data)
+
+    def _breathe(self) -> None:
+        """Stop reading from a client whose pipelined commands we cannot take yet, and go on later."""
+        pause = self._conversation.full and (self._working or self._choked)
+        if pause != self._reading_paused and not self._conversation.closing:
+            self._reading_paused = pause
+            if pause:
+                self._transport.pauseProducing()
+            else:
+                self._transport.resumeProducing()
+
+    def _arm(self, seconds: float) -> None:
+        self._timer = self._clock.callLater(seconds, self._look_at_silence)
+
+    def _look_at_silence(self) -> None:
+        self._timer = None
+        # While an answer is ours to give, no time runs against the client; while it does not read, it does.
+        ours = self._working and self._room is None
+        remaining = self._idle() if ours else self._active + self._idle() - self._clock.seconds()
+        if remaining > 0:
+            self._arm(remaining)
+        elif self._room is not None:
+            self.cut()  # in the middle of a letter nothing can be said
+        else:
+            self._conversation.time_out()
+            self._flush()
+            self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        if self._leaving:
+            return
+        self._leaving = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.callLater(GRACE, self._transport.abortConnection)
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def _finish(self) -> None:
+        if not self.closed.called:
+            self.closed.callback(None)

@@ -1,0 +1,1 @@
+"""SMTP: the grammar, the conversation, and the rim that carries it."""
