@@ -1,0 +1,77 @@
+"""The folder of everything that we keep: ``queue_directory/lanmail``, its owner, and the lock that makes us the only one.
+
+A Postfix's own queue may lie in the same ``queue_directory``; it stays untouched.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+
+
+class StateTrouble(Exception):
+    """The folder cannot be had; the text says why and what to do."""
+
+
+class StateFolder:
+    """Made where it is missing, ``uid:gid`` 0700, and held for ourselves until ``release`` or the end of the process."""
+
+    def __init__(self, queue_directory: str, uid: int, gid: int) -> None:
+        """Raises StateTrouble: no right to make it, somebody else's folder, or a second instance."""
+        self.path = os.path.join(queue_directory, "lanmail")
+        self._uid, self._gid = uid, gid
+        try:
+            # The queue's own folder is the administrator's, or a Postfix's: made where it is missing, else left as it is.
+            os.makedirs(queue_directory, mode=0o755, exist_ok=True)
+            self._folder(self.path)
+            self._lock = self._lock_it(os.path.join(self.path, "lock"))
+        except OSError as error:
+            raise StateTrouble(
+                f"{error.filename or self.path}: {os.strerror(error.errno or 0)} (queue_directory)"
+            ) from error
+
+    def folder(self, name: str) -> str:
+        """The path of a folder in it, made where it is missing."""
+        path = os.path.join(self.path, name)
+        self._folder(path)
+        return path
+
+    def release(self) -> None:
+        os.close(self._lock)
+
+    def _folder(self, path: str) -> None:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            owner = os.fstat(fd).st_uid
+            if owner not in (self._uid, os.geteuid()):
+                raise StateTrouble(f"{path} belongs to uid {owner}, not to mail_owner (uid {self._uid})")
+            if os.geteuid() == 0:
+                os.fchown(fd, self._uid, self._gid)
+            if stat.S_IMODE(os.fstat(fd).st_mode) != 0o700:
+                os.fchmod(fd, 0o700)
+        finally:
+            os.close(fd)
+
+    @staticmethod
+    def _lock_it(path: str) -> int:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            # flock belongs to the open file: it survives twistd's fork into the background, and ends with the last of us.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip()
+            os.close(fd)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise StateTrouble(
+                f"another lanmail{f' (pid {holder})' if holder.isdigit() else ''} is running on {os.path.dirname(path)}"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        return fd
