@@ -38,6 +38,11 @@ class StateFolder:
         self._folder(path)
         return path
 
+    def sign(self) -> None:
+        """Leave our pid in the lock, for the sentence that a second instance gets. After twistd has gone to the background."""
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
     def release(self) -> None:
         os.close(self._lock)
 
@@ -72,6 +77,4 @@ class StateFolder:
             raise StateTrouble(
                 f"another lanmail{f' (pid {holder})' if holder.isdigit() else ''} is running on {os.path.dirname(path)}"
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         return fd
