@@ -81,7 +81,6 @@ class TryOut:
 
     def page(self, smtp: str, pop3: str) -> str:
         """The start page. ``smtp`` and ``pop3``: host:port where each listens."""
-        reader, writer = NAMES
         lines = [
             "",
             "lanmail is up: the try-out, for this machine alone. Nothing leaves it, nothing needs the Internet.",
@@ -94,7 +93,8 @@ class TryOut:
         lines += [f"  account        {n}@{DOMAIN}   user {n}   password {self.accounts[n]}" for n in NAMES]
         lines += ["", "Send a message, and fetch it (in another terminal):", ""]
         lines += [f"  {line}" for line in self.examples(smtp, pop3)]
-        lines += ["", f"The passwords are kept in {self.folder}/accounts.txt. Ctrl-C ends the service; remove the folder to forget it all.", ""]
+        lines += ["", f"The passwords are kept in {self.folder}/accounts.txt. Ctrl-C ends the service;"]
+        lines += ["remove the folder to forget it all.", ""]
         return "\n".join(lines)
 
     def examples(self, smtp: str, pop3: str) -> list[str]:

@@ -19,7 +19,8 @@ def checks() -> bool:
     """In CI a file that ruff would format otherwise is an error; at home it is formatted."""
     form = ["format", "--check"] if "CI" in os.environ else ["format"]
     commands = [["ruff", *form, *CODE], ["ruff", "check", *CODE], ["mypy"]]
-    return all([subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode == 0 for command in commands])
+    statuses = [subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode for command in commands]
+    return not any(statuses)
 
 
 def trial(*names: str) -> tuple[int, str]:

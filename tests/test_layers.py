@@ -1,0 +1,106 @@
+"""The house keeps its shape: imports point downward, Twisted begins where it should, protocols do not know each other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the bottom to the top. A module may import from its own package, and from what stands on a lower floor.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("lanmail", "lanmail.address", "lanmail.status", "lanmail.network", "lanmail.message"),
+    ("lanmail.wire", "lanmail.config", "lanmail.smtp.grammar", "lanmail.interfaces"),
+    ("lanmail.smtp.session", "lanmail.pop3.session", "lanmail.mailbox"),
+    ("lanmail.spool", "lanmail.delivery.aliases"),
+    ("lanmail.delivery.routes",),
+    # Twisted begins here.
+    ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports"),
+    ("lanmail.accounts", "lanmail.rim", "lanmail.admission", "lanmail.delivery.local"),
+    ("lanmail.delivery.reception",),
+    ("lanmail.smtp.server", "lanmail.smtp.stock", "lanmail.pop3.server", "lanmail.pop3.stock", "lanmail.tryout"),
+    ("lanmail.service",),
+    ("lanmail.admin",),
+    ("lanmail.tap",),
+)
+WITHOUT_TWISTED = 5  # so many floors; interfaces names two of Twisted's interfaces, and no more
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted((ROOT / "lanmail").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def imports(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def floor(name: str) -> int:
+    """The floor of the longest entry that is ``name`` or contains it."""
+    found = [(len(entry), level) for level, row in enumerate(FLOORS) for entry in row if _within(name, entry)]
+    return max(found)[1]
+
+
+def _within(name: str, entry: str) -> bool:
+    return name == entry or (entry != "lanmail" and name.startswith(entry + "."))
+
+
+class LayersTests(SynchronousTestCase):
+    def test_every_module_stands_on_a_floor(self) -> None:
+        packages = {f"lanmail.{name}" for name in ("smtp", "pop3", "delivery")}
+        homeless = [n for n in modules() if n not in packages and not any(_within(n, e) for row in FLOORS for e in row)]
+        self.assertEqual(homeless, [])
+
+    def test_imports_point_downward(self) -> None:
+        known = modules()
+        wrong = []
+        for name, tree in known.items():
+            for imported in imports(tree):
+                target = imported if imported in known else imported.rpartition(".")[0]
+                if (
+                    target not in known
+                    or target == name
+                    or target in ("lanmail.smtp", "lanmail.pop3", "lanmail.delivery")
+                ):
+                    continue
+                same_room = floor(target) == floor(name) and target.rpartition(".")[0] == name.rpartition(".")[0]
+                if floor(target) > floor(name) or (floor(target) == floor(name) and not same_room):
+                    wrong.append(f"{name} imports {target}")
+        self.assertEqual(wrong, [])
+
+    def test_below_the_accounts_nothing_knows_twisted(self) -> None:
+        wrong = [
+            f"{name} imports {imported}"
+            for name, tree in modules().items()
+            if name not in ("lanmail.smtp", "lanmail.pop3", "lanmail.delivery") and floor(name) < WITHOUT_TWISTED
+            for imported in imports(tree)
+            if imported.startswith("twisted.") and not imported.startswith("twisted.mail.interfaces.")
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_nobody_but_the_tap_takes_the_global_reactor(self) -> None:
+        wrong = [
+            name
+            for name, tree in modules().items()
+            if name != "lanmail.tap" and any(i == "twisted.internet.reactor" for i in imports(tree))
+        ]
+        self.assertEqual(wrong, [])
+
+    def test_smtp_and_pop3_do_not_know_each_other(self) -> None:
+        for mine, other in (("lanmail.smtp", "lanmail.pop3"), ("lanmail.pop3", "lanmail.smtp")):
+            wrong = [
+                n for n, t in modules().items() if n.startswith(mine) and any(i.startswith(other) for i in imports(t))
+            ]
+            self.assertEqual(wrong, [])

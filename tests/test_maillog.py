@@ -1,0 +1,83 @@
+"""Twin of lanmail/maillog.py."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from lanmail.maillog import Logger, MailLogFile, printable
+
+log = Logger("smtpd")
+
+
+class MailLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = os.path.abspath(self.mktemp())
+
+    def begin(self) -> MailLogFile:
+        file = MailLogFile(self.path, "srvlinux.iscb-corporation.com")
+        file.begin()
+        self.addCleanup(file.end)
+        return file
+
+    def lines(self, path: str | None = None) -> list[str]:
+        with open(path or self.path, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def test_a_line_looks_as_postfix_writes_it(self) -> None:
+        self.begin()
+        log.info("connect from unknown[{host}]", host="192.168.1.5")
+        (line,) = self.lines()
+        expected = (
+            r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d srvlinux lanmail/smtpd\[%d\]: connect from unknown\[192\.168\.1\.5\]"
+        )
+        self.assertTrue(re.fullmatch(expected % os.getpid(), line), line)
+
+    def test_what_a_client_says_never_makes_a_line_of_its_own(self) -> None:
+        self.begin()
+        log.info("helo=<{helo}>", helo="a\r\nNov 24 00:00:00 srvlinux lanmail/smtpd[1]: forged \x1b[2J \u202e")
+        (line,) = self.lines()
+        self.assertIn(r"a\r\nNov 24", line)
+        self.assertIn(r"\x1b[2J \u202e", line)
+
+    def test_octets_that_are_no_text_are_shown_as_octets(self) -> None:
+        self.begin()
+        log.info("user=<{user}>", user=b"dian\xe9\x00")
+        self.assertTrue(self.lines()[0].endswith(r"user=<dian\xe9\x00>"))
+
+    def test_braces_from_outside_are_not_a_format(self) -> None:
+        self.begin()
+        log.info("from=<{sender}>", sender="{log_namespace}")
+        self.assertTrue(self.lines()[0].endswith("from=<{log_namespace}>"))
+
+    def test_after_reopen_lines_go_to_the_new_file(self) -> None:
+        file = self.begin()
+        log.info("one")
+        os.rename(self.path, self.path + ".1")
+        log.info("two")
+        file.reopen()
+        log.info("three")
+        self.assertEqual([line[-3:] for line in self.lines(self.path + ".1")], ["one", "two"])
+        self.assertTrue(self.lines()[0].endswith("three"))
+
+    def test_a_report_that_begins_with_warning_is_one(self) -> None:
+        self.begin()
+        log.report("warning: {path} is a link", path="/var/mail/ann")
+        self.assertIn("warning: /var/mail/ann is a link", self.lines()[0])
+
+    def test_without_a_file_everything_goes_where_twisted_logs(self) -> None:
+        seen: list[str] = []
+
+        def watch(event: dict[str, object]) -> None:
+            seen.append(str(event.get("host")))
+
+        globalLogPublisher.addObserver(watch)
+        self.addCleanup(globalLogPublisher.removeObserver, watch)
+        log.info("connect from unknown[{host}]", host="::1")
+        self.assertEqual(seen, ["::1"])
+
+    def test_printable_leaves_accents_alone(self) -> None:
+        self.assertEqual(printable("Hélène, 日本"), "Hélène, 日本")

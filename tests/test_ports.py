@@ -1,0 +1,56 @@
+"""Twin of lanmail/ports.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from lanmail.ports import BACKLOG, CannotListen, holder_of, listen
+
+
+class PortsTests(SynchronousTestCase):
+    def test_a_port_is_bound_with_a_long_queue_and_not_inherited(self) -> None:
+        got = listen("smtp", "127.0.0.1", 0, "smtp_port")
+        self.addCleanup(got.socket.close)
+        self.assertFalse(got.socket.get_inheritable())
+        self.assertFalse(got.socket.getblocking())
+        self.assertRegex(got.place, r"^127\.0\.0\.1:\d+$")
+        # tcp_info of a listening socket: the sixth number is the length its queue may reach (tcp(7), inet_diag).
+        info = got.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        with open("/proc/sys/net/core/somaxconn", encoding="ascii") as file:
+            most = int(file.read())
+        self.assertEqual(struct.unpack_from("<6I", info, 8)[5], min(BACKLOG, most))
+
+    def test_a_taken_port_names_who_has_it_and_how_to_stop_it(self) -> None:
+        taken = listen("smtp", "127.0.0.1", 0, "smtp_port")
+        self.addCleanup(taken.socket.close)
+        port = taken.socket.getsockname()[1]
+        error = self.assertRaises(CannotListen, listen, "smtp", "127.0.0.1", port, "smtp_port")
+        self.assertIn(f"port {port} on 127.0.0.1 is taken by", str(error))
+        self.assertIn(f"(pid {os.getpid()}); stop it with: ", str(error))
+
+    def test_the_holder_is_found_by_its_listening_socket_alone(self) -> None:
+        taken = listen("smtp", "127.0.0.1", 0, "smtp_port")
+        self.addCleanup(taken.socket.close)
+        port = taken.socket.getsockname()[1]
+        holder = holder_of(port)
+        assert holder is not None
+        self.assertEqual(holder.pid, os.getpid())
+        taken.socket.close()
+        self.assertIsNone(holder_of(port))
+
+    def test_ipv4_and_ipv6_of_one_port_are_two_sockets(self) -> None:
+        try:
+            six = listen("smtp", "::1", 0, "smtp_port")
+        except CannotListen as error:
+            raise SkipTest("this machine has no IPv6") from error
+        self.addCleanup(six.socket.close)
+        self.assertEqual(six.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 1)
+        self.assertTrue(six.place.startswith("[::1]:"))
+
+    def test_an_address_of_somebody_else_is_named_with_its_parameter(self) -> None:
+        error = self.assertRaises(CannotListen, listen, "smtp", "192.0.2.1", 0, "smtp_port")
+        self.assertEqual(str(error), "192.0.2.1 is not an address of this machine (inet_interfaces)")
