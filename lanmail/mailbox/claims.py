@@ -1,0 +1,72 @@
+"""Exclusive use of a maildrop, between the sessions of this process and of every other worker.
+
+A claim is a kernel lock on one file per user below the state folder. It says nothing about the mailbox file, which other
+programs lock in their own ways: it only keeps a second POP3 session out (RFC 1939, 4).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import threading
+
+# struct flock as fcntl(2) wants it for an open file description: the whole file, and l_pid must be 0.
+_WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+class Claim:
+    """One user's maildrop, claimed or on the way to it. Safe to use from several threads.
+
+    The lock belongs to the open file, not to the process: two sessions of one process keep each other out, and if the
+    process dies the kernel lets go.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._mutex = threading.Lock()
+        self._fd: int | None = None
+        self._released = False
+
+    def take(self) -> bool:
+        """Try once, without waiting; whether the maildrop is ours now. OSError where the folder cannot be used.
+
+        After ``release`` it takes nothing: whoever wanted it has left while a thread was on its way here.
+        """
+        with self._mutex:
+            if self._released:
+                return False
+            if self._fd is not None:
+                return True
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: somebody else has it
+                os.close(fd)
+                return False
+            except BaseException:
+                os.close(fd)
+                raise
+            self._fd = fd
+            return True
+
+    def release(self) -> None:
+        """Let go, for good. May be called more than once."""
+        with self._mutex:
+            self._released = True
+            if self._fd is not None:
+                # The file stays: were it removed, the next two to come could each lock a file of that name.
+                os.close(self._fd)
+                self._fd = None
+
+
+class Claims:
+    """Where the claims of all users stand: ``folder``, which must exist and belong to us alone."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def of(self, name: str) -> Claim:
+        """A claim on the maildrop of the user with that canonical name, not taken yet."""
+        assert name not in ("", ".", "..") and "/" not in name and "\0" not in name, "not the name of a file"
+        return Claim(os.path.join(self._folder, name))
