@@ -15,10 +15,27 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from lanmail.network import Peer, parse_ip
 from lanmail.wire.conversation import Conversation, Event
 
 # How long a goodbye may take before the connection is cut: a peer that does not read would hold it for ever.
 GRACE = 10.0
+
+
+def peer_of(transport: Any) -> Peer:
+    """Both ends of a connection, IPv4 addresses in their plain form also on a dual-stack socket."""
+    there, here = transport.getPeer(), transport.getHost()
+    return Peer(
+        _plain(getattr(there, "host", "")),
+        getattr(there, "port", 0),
+        _plain(getattr(here, "host", "")),
+        getattr(here, "port", 0),
+    )
+
+
+def _plain(host: str) -> str:
+    address = parse_ip(host)
+    return str(address) if address is not None else host
 
 
 class Gone(Exception):
@@ -97,6 +114,12 @@ class Carrier(Generic[Event]):
     @property
     def gone(self) -> bool:
         return self._gone
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the client last said or took anything; 0 while it is our turn."""
+        ours = self._working and self._room is None
+        return 0.0 if ours or self._gone else self._clock.seconds() - self._active
 
     # what an answer may use besides the conversation
 
@@ -212,8 +235,7 @@ class Carrier(Generic[Event]):
     def _look_at_silence(self) -> None:
         self._timer = None
         # While an answer is ours to give, no time runs against the client; while it does not read, it does.
-        ours = self._working and self._room is None
-        remaining = self._idle() if ours else self._active + self._idle() - self._clock.seconds()
+        remaining = self._idle() - self.silence
         if remaining > 0:
             self._arm(remaining)
         elif self._room is not None:
