@@ -1,0 +1,99 @@
+"""``twist lanmail``, ``twistd lanmail`` and the .tac: the options, and the one ``makeService`` behind all three doors.
+
+Whatever can be found wrong is found here, before a reactor runs: the configuration, the rights, the ports. Then the
+program ends with sentences and a status other than 0, and never as a process that listens to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from twisted.application.service import IService
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.strcred import AuthOptionMixin
+from twisted.python import usage
+
+from lanmail.admin.configuration import describe
+from lanmail.config.settings import Reading, read
+from lanmail.ports import CannotListen
+from lanmail.service import LanMail, open_ports
+from lanmail.state import StateFolder, StateTrouble
+from lanmail.tryout import CannotTry, TryOut
+
+PLACES = ("main.cf", "/etc/lanmail/main.cf")
+
+
+class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]
+    """Which configuration, and what the command line says over it."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Without --config the first of ./main.cf and /etc/lanmail/main.cf is taken; where there is none, the try-out runs:"
+        " loopback only, two accounts, everything in ./lanmail-data."
+    )
+    supportedInterfaces = (IUsernamePassword,)
+    optParameters = ((("config", "c", None, "The main.cf to use."),))
+    optFlags = ((("check", None, "Say what is configured and what is wrong with it, and end: status 0 if a server could start."),))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["override"] = []
+
+    def opt_override(self, assignment: str) -> None:
+        """A parameter, as name=value, over what main.cf says (as postfix's -o)."""
+        self["override"].append(assignment)
+
+    opt_o = opt_override
+
+    @classmethod
+    def of(cls, config: str | None = None, override: Iterable[str] = ()) -> Options:
+        """For a .tac that chooses for itself."""
+        options = cls()
+        options["config"] = config
+        options["override"] = list(override)
+        return options
+
+    def postOptions(self) -> None:
+        for assignment in self["override"]:
+            if "=" not in assignment:
+                raise usage.UsageError(f"-o {assignment}: name=value is wanted")
+
+
+def makeService(options: Options) -> IService:
+    """A service whose ports are bound already. Ends the program (SystemExit) where there can be none."""
+    trial = None
+    path = options["config"] or next((place for place in PLACES if os.path.exists(place)), None)
+    try:
+        if path is None:
+            trial = TryOut.prepare(os.getcwd())
+            path = trial.main_cf
+        reading = read(path, options["override"])
+        if options["check"]:
+            _say(describe(reading))
+            raise SystemExit(1 if reading.errors else 0)
+        return _service(reading, options.get("credCheckers", ()), trial)
+    except (CannotTry, CannotListen, StateTrouble) as trouble:
+        _end(str(trouble))
+
+
+def _service(reading: Reading, checkers: Sequence[object], trial: TryOut | None) -> IService:
+    if reading.errors:
+        _end(*map(str, reading.problems), f"main.cf has {len(reading.errors)} errors; nothing was started")
+    from twisted.internet import reactor
+
+    settings = reading.accepted()
+    ports = open_ports(settings)
+    state = StateFolder(settings.queue_directory, *settings.owner)
+    return LanMail(settings, reading.warnings, state, ports, checkers, trial, reactor)
+
+
+def _end(*lines: str) -> NoReturn:
+    print(*(f"lanmail: {line}" for line in lines), sep="\n", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def _say(text: str) -> None:
+    print(text)

@@ -1,0 +1,156 @@
+"""A whole server for a test: a real process, real ports on loopback, a spool of its own; and real system users where root may make them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from twisted.trial.unittest import SkipTest
+
+from lanmail.accounts.passwd_file import hash_password
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 20.0  # seconds until something that should happen at once is called a failure
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on just now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def user_name() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+class Server:
+    """One lanmail process with a main.cf in ``folder`` (made where missing). ``extra`` lines win over those given here."""
+
+    ACCOUNTS: ClassVar = {"julien": "dianaël", "nel": "secret-of-nel"}
+
+    def __init__(self, folder: str, extra: str = "", accounts: str = "passwd-file", owner: str | None = None) -> None:
+        self.folder = Path(folder).resolve()
+        self.spool = self.folder / "mail"
+        self.queue = self.folder / "queue"
+        self.spool.mkdir(parents=True, exist_ok=True)
+        self.smtp, self.pop3 = free_port(), free_port()
+        self.log = self.folder / "log"
+        self.main_cf = self.folder / "main.cf"
+        self.process: subprocess.Popen[bytes] | None = None
+        if accounts == "passwd-file":
+            self.passwd = self.folder / "passwd"
+            self.passwd.write_text("".join(f"{n}:{hash_password(p)}\n" for n, p in self.ACCOUNTS.items()))
+            self.passwd.chmod(0o600)
+            accounts = f"passwd-file:{self.passwd}"
+        self.main_cf.write_text(
+            f"""\
+myhostname = srvlinux.iscb-corporation.com
+mydomain = iscb-corporation.com
+mydestination = $mydomain, $myhostname, localhost.$mydomain, localhost
+myorigin = $mydomain
+inet_interfaces = 127.0.0.1
+mynetworks = 127.0.0.0/8
+queue_directory = {self.queue}
+mail_spool_directory = {self.spool}
+mail_owner = {owner or user_name()}
+accounts = {accounts}
+alias_maps =
+alias_database =
+smtp_port = {self.smtp}
+pop3_port = {self.pop3}
+smtpd_error_sleep_time = 0
+message_size_limit = 52428800
+mailbox_size_limit = 0
+{extra}
+"""
+        )
+
+    def command(self) -> Sequence[str]:
+        return (sys.executable, "-m", "twisted", "lanmail", "--config", str(self.main_cf))
+
+    def start(self, command: Sequence[str] | None = None, cwd: str | None = None) -> Server:
+        """Run until the ports answer. AssertionError with the log where they do not."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command or self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd or ROOT
+            )
+        wait_for(lambda: all(self._answers(port) for port in (self.smtp, self.pop3)), self.describe, self.process)
+        return self
+
+    def _answers(self, port: int) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
+                return bool(sock.recv(1))
+        except OSError:
+            return False
+
+    def describe(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends the process, if it runs; its exit status."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def mailbox(self, name: str) -> bytes:
+        try:
+            return (self.spool / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+
+def wait_for(condition: object, describe: object, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Look again and again, for PATIENCE seconds at most, until ``condition()`` is true."""
+    assert callable(condition) and callable(describe)
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end or (process is not None and process.poll() is not None):
+            raise AssertionError(f"it did not happen; status {process.poll() if process else None}\n{describe()}")
+        time.sleep(0.02)
+
+
+def need(*programs: str) -> None:
+    """SkipTest that names the first of ``programs`` that is not installed."""
+    import shutil
+
+    for program in programs:
+        if shutil.which(program) is None:
+            raise SkipTest(f"{program} is not installed")
+
+
+@contextlib.contextmanager
+def system_users(**passwords: str) -> Iterator[None]:
+    """Real accounts with the shell nologin, as the dossier makes them, removed afterwards. Never touches one that was there."""
+    if os.geteuid() != 0:
+        raise SkipTest("only root can make system users")
+    made = []
+    try:
+        for name, password in passwords.items():
+            with contextlib.suppress(KeyError):
+                pwd.getpwnam(name)
+                raise SkipTest(f"this machine has a user {name} of its own")
+            subprocess.run(["useradd", "-M", "-s", "/sbin/nologin", name], check=True)
+            made.append(name)
+            subprocess.run(["chpasswd"], input=f"{name}:{password}\n".encode(), check=True)
+        yield
+    finally:
+        for name in made:
+            subprocess.run(["userdel", name], check=True, stderr=subprocess.DEVNULL)

@@ -1,0 +1,241 @@
+"""The three doors, as real processes on real ports; and every way in which a start must fail with a sentence."""
+
+from __future__ import annotations
+
+import os
+import poplib
+import shutil
+import signal
+import smtplib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.live import ROOT, Server, free_port
+
+MESSAGE = "From: nel@iscb-corporation.com\r\nTo: julien@iscb-corporation.com\r\nSubject: Hello\r\n\r\nIt works.\r\n"
+
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+
+def run(*command: str, cwd: str | Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=cwd or ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class DoorTests(SynchronousTestCase):
+    def server(self, extra: str = "") -> Server:
+        server = Server(self.mktemp(), extra)
+        self.addCleanup(server.stop)
+        return server
+
+    def a_message_goes_through(self, server: Server) -> None:
+        with smtplib.SMTP("127.0.0.1", server.smtp, timeout=20) as client:
+            client.sendmail("nel@iscb-corporation.com", ["julien@iscb-corporation.com"], MESSAGE)
+        box = poplib.POP3("127.0.0.1", server.pop3, timeout=20)
+        box.user("julien")
+        box.encoding = "utf-8"  # UTF-8 is poplib's own choice too
+        box.pass_("dianaël")
+        self.assertEqual(box.stat()[0], 1)
+        self.assertIn(b"It works.", box.retr(1)[1])
+        box.dele(1)
+        box.quit()
+        self.assertEqual(server.mailbox("julien"), b"")
+
+    def test_twist(self) -> None:
+        self.a_message_goes_through(self.server().start())
+
+    def test_twistd_with_the_tac(self) -> None:
+        server = self.server()
+        # The .tac looks for ./main.cf, as `twist lanmail` does.
+        server.start((*TWISTD, "-n", "--pidfile=", "-y", str(ROOT / "etc/lanmail.tac")), cwd=str(server.folder))
+        self.a_message_goes_through(server)
+
+    def test_twistd_in_the_background_leaves_when_told(self) -> None:
+        server = self.server()
+        pidfile = server.folder / "twistd.pid"
+        arguments = [
+            "--pidfile",
+            str(pidfile),
+            "--logfile",
+            str(server.folder / "twistd.log"),
+            "-y",
+            str(ROOT / "etc/lanmail.tac"),
+        ]
+        ended = run(*TWISTD, *arguments, cwd=server.folder)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        pid = int(pidfile.read_text())
+        self.addCleanup(lambda: os.path.exists(f"/proc/{pid}") and os.kill(pid, signal.SIGKILL))
+        self.a_message_goes_through(server)
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(500):
+            if not os.path.exists(f"/proc/{pid}"):
+                return
+            time.sleep(0.02)
+        self.fail("it did not end")
+
+    def test_twist_from_an_empty_environment_and_the_root_folder(self) -> None:
+        folder = Path(self.mktemp()).resolve()
+        made = run(sys.executable, "-m", "venv", str(folder))
+        self.assertEqual(made.returncode, 0, made.stderr)
+        source = folder / "source"  # a build writes beside setup.cfg; not in the checkout under test
+        shutil.copytree(
+            ROOT,
+            source,
+            ignore=shutil.ignore_patterns(
+                ".git", ".venv", "build", "*.egg-info", "_trial_temp*", ".mypy_cache", ".hypothesis"
+            ),
+        )
+        installed = run(str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", str(source))
+        self.assertEqual(installed.returncode, 0, installed.stdout + installed.stderr)
+        server = self.server()
+        server.start((str(folder / "bin/twist"), "lanmail", "--config", str(server.main_cf)), cwd="/")
+        self.a_message_goes_through(server)
+        config = run(str(folder / "bin/lanmail"), "config", "--config", str(server.main_cf), cwd="/")
+        check = run(str(folder / "bin/twist"), "lanmail", "--config", str(server.main_cf), "--check", cwd="/")
+        self.assertEqual((config.returncode, check.returncode), (0, 0), config.stderr + check.stderr)
+        self.assertEqual(config.stdout, check.stdout)
+
+    def test_sigterm_with_nobody_busy_takes_less_than_a_second(self) -> None:
+        server = self.server().start()
+        with smtplib.SMTP("127.0.0.1", server.smtp, timeout=20) as idle:
+            idle.ehlo("here")
+            began = time.monotonic()
+            server.stop()
+            self.assertLess(time.monotonic() - began, 1.0)
+            self.assertEqual(idle.getreply()[0], 421)
+            idle.sock = None
+
+
+class RefusedStartTests(SynchronousTestCase):
+    def start(self, server: Server, *more: str) -> subprocess.CompletedProcess[str]:
+        return run(*server.command(), *more)
+
+    def test_a_busy_port_names_its_holder_and_what_stops_it(self) -> None:
+        first = Server(self.mktemp()).start()
+        self.addCleanup(first.stop)
+        second = Server(self.mktemp())
+        ended = self.start(second, "-o", f"smtp_port={first.smtp}")
+        assert first.process is not None
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn(f"port {first.smtp} on 127.0.0.1 is taken by", ended.stderr)
+        self.assertIn(f"(pid {first.process.pid}); stop it with: ", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr + ended.stdout)
+
+    def test_a_second_instance_on_the_same_queue_is_refused(self) -> None:
+        first = Server(self.mktemp()).start()
+        self.addCleanup(first.stop)
+        assert first.process is not None
+        ended = self.start(first, "-o", f"smtp_port={free_port()}", "-o", f"pop3_port={free_port()}")
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn(f"another lanmail (pid {first.process.pid}) is running on", ended.stderr)
+
+    def test_a_missing_right_is_a_sentence(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("needs root, to become somebody who may not")
+        server = Server(self.mktemp())
+        ended = run(
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *server.command(), "-o", "smtp_port=25"
+        )
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertNotIn("Traceback", ended.stderr + ended.stdout)
+        self.assertIn("lanmail: ", ended.stderr)
+
+    def test_all_errors_of_a_configuration_at_once_with_their_lines(self) -> None:
+        server = Server(self.mktemp(), "mydestinations = here\nmessage_size_limit = many\n")
+        ended = self.start(server)
+        self.assertNotEqual(ended.returncode, 0)
+        lines = server.main_cf.read_text().splitlines()
+        for text in ("mydestinations = here", "message_size_limit = many"):
+            self.assertIn(f"main.cf:{lines.index(text) + 1}: ", ended.stderr)
+        self.assertIn('"mydestination"', ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr)
+
+    def test_a_file_that_is_not_there_is_a_sentence(self) -> None:
+        ended = run(sys.executable, "-m", "twisted", "lanmail", "--config", "/nonexistent/main.cf")
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn("/nonexistent/main.cf", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr)
+
+    def test_the_try_out_refuses_root_and_says_why(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("needs root, which is what is refused")
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        ended = run(sys.executable, "-m", "twisted", "lanmail", cwd=folder, PYTHONPATH=str(ROOT))
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn("does not run as root", ended.stderr)
+        self.assertEqual(list(folder.iterdir()), [])
+
+
+class AuthOptionTests(SynchronousTestCase):
+    def test_twisteds_own_checkers_replace_the_password_check_alone(self) -> None:
+        server = Server(self.mktemp())
+        self.addCleanup(server.stop)
+        server.start((*server.command(), "--auth", "memory:julien:other:nobody:x"))
+        for user, password, well in (("julien", "other", True), ("julien", "dianael", False), ("nobody", "x", False)):
+            box = poplib.POP3("127.0.0.1", server.pop3, timeout=20)
+            box.user(user)
+            try:
+                box.pass_(password)
+                self.assertTrue(well, user)
+            except poplib.error_proto as error:
+                self.assertFalse(well, error)
+            box.close()
+
+
+class TryOutTests(SynchronousTestCase):
+    def test_the_lines_of_the_start_page_send_and_fetch_a_message(self) -> None:
+        if shutil.which("curl") is None:
+            raise SkipTest("curl is not installed")
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        command = [sys.executable, "-m", "twisted", "lanmail"]
+        if os.geteuid() == 0:
+            # As an ordinary user, for whom it is: reachable folders, nobody's rights.
+            for parent in (folder, *folder.parents):
+                if parent.stat().st_mode & 0o011 != 0o011:
+                    raise SkipTest(f"an ordinary user cannot reach {parent}")
+            os.chown(folder, 65534, 65534)
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+        output = folder / "output"
+        with output.open("wb") as log:
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+            process = subprocess.Popen(
+                command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+            )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        for _ in range(1000):
+            page = output.read_text(errors="replace")
+            if "Ctrl-C ends" in page:
+                break
+            self.assertIsNone(process.poll(), page)
+            time.sleep(0.02)
+        lines = [line.strip() for line in page.splitlines()]
+        send = next(line for line in lines if line.startswith("printf"))
+        fetch = next(line for line in lines if line.startswith("curl") and "pop3://" in line)
+        sent = run("sh", "-c", send)
+        self.assertEqual((sent.returncode, sent.stderr), (0, ""))
+        fetched = run("sh", "-c", fetch)
+        self.assertEqual(fetched.returncode, 0, fetched.stderr)
+        self.assertIn("Subject: Hello", fetched.stdout)
+        self.assertIn("It works.", fetched.stdout)
+        swaks = next((line for line in lines if line.startswith("swaks")), None)
+        if shutil.which("swaks") and swaks is None:
+            self.fail("swaks is installed, and its line is not on the page")
+        if swaks:
+            self.assertEqual(run("sh", "-c", swaks).returncode, 0)
+        accounts = folder / "lanmail-data/accounts.txt"
+        self.assertEqual(accounts.stat().st_mode & 0o777, 0o600)
+        self.assertIn(accounts.read_text().split()[-1], page)
