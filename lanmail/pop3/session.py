@@ -31,14 +31,18 @@ class Pop3Session(Conversation[Event]):
     banner: what stands behind the first ``+OK ``. It must not hold ``<``, which would announce APOP (RFC 1939, 7).
     implementation: what CAPA says we are.
     error_limit: after so many the conversation ends; a login forgives those before it.
+    refusal: said instead of the banner, and all there is then (too many connections).
     """
 
-    def __init__(self, banner: str, *, implementation: str = "lanmail", error_limit: int = ERROR_LIMIT) -> None:
+    def __init__(
+        self, banner: str, *, implementation: str = "lanmail", error_limit: int = ERROR_LIMIT, refusal: str = ""
+    ) -> None:
         super().__init__()
         assert "<" not in banner, "a banner with < in it announces APOP"
         self._banner = banner
         self._implementation = implementation
         self._error_limit = error_limit
+        self._refusal = refusal
         self._errors = 0
         self._commands_before_login = 0
         self._username: bytes | None = None
@@ -58,7 +62,10 @@ class Pop3Session(Conversation[Event]):
     # what the rim says of its own accord
 
     def greet(self) -> None:
-        self._ok(self._banner)
+        if self._refusal:
+            self._end("turned away", self._refusal)
+        else:
+            self._ok(self._banner)
 
     def time_out(self) -> None:
         # RFC 1939, 3: an autologout deletes nothing.

@@ -1,0 +1,381 @@
+"""POP3 as Twisted knows it: a protocol and its factory, which carry the conversation of ``session`` over a transport."""
+
+from __future__ import annotations
+
+import socket
+from array import array
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.mail.interfaces import IMailboxPOP3, IServerFactoryPOP3
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from lanmail.accounts.credentials import LoginCredentials
+from lanmail.admission import Admission
+from lanmail.interfaces import IMaildrop, Login, MessageGone, Torn, User
+from lanmail.mailbox.maildrop import MaildropInUse
+from lanmail.maillog import Logger
+from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, TellUid
+from lanmail.pop3.marks import PIECE
+from lanmail.pop3.session import ERROR_LIMIT, Pop3Session
+from lanmail.pop3.stock import StockMaildrop
+from lanmail.rim import Carrier, Gone, peer_of
+from lanmail.status import DeliveryFailure
+from lanmail.twisted_mail import pop3
+
+# RFC 1939, 3: an autologout timer is of at least ten minutes. Before the login nothing obliges us to be patient.
+TIMEOUT = 600.0
+LOGIN_TIMEOUT = 60.0
+# A client that has said nothing for so long, and comes again from the same address, has lost its first connection.
+TAKEOVER_AFTER = 30.0
+# A peer that is gone without a word is found after 30 + 4 * 15 = 90 s. TCP_USER_TIMEOUT would also find one that vanished
+# in the middle of a letter, but it cuts off a living client that reads nothing for so long (a full disk, a question on
+# the screen). Such a connection ends by TIMEOUT, or by takeover.
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+# So many letters are counted before others get their turn: 2 ms.
+_SLICE = 8192
+
+log = Logger("pop3")
+
+
+class LanPOP3(pop3.POP3):
+    """One connection of a POP3 client. Of Twisted's POP3 it keeps the name, the attributes and ``authenticateUserPASS``.
+
+    Login and logout are paired: what the Portal gave is given back once the connection is gone and nothing is being done
+    for it any more, in whatever order PAM's answer, the end of the connection and the end of the work come.
+    """
+
+    factory: LanPOP3Factory  # type: ignore[assignment]  # Twisted's stubs know only the None it begins with
+    portal: Portal  # type: ignore[assignment]
+    transport: Any
+    mbox: Any = None
+    user = ""
+    """Who is logged in: the canonical name; empty before."""
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self.peer = peer_of(self.transport)
+        self._admitted = factory.admission.admit(self.peer) is None
+        self.session = Pop3Session(
+            factory.banner,
+            implementation=factory.implementation,
+            error_limit=factory.error_limit,
+            refusal="" if self._admitted else "[SYS/TEMP] too many connections",
+        )
+        self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
+        self._attempt = b""  # whose password is being checked now
+        self._retrieved = self._deleted = self._left = 0
+        self._ending = ""
+        self._keep_alive()
+        factory.opened(self)
+        self._carrier.closed.addCallback(self._over).addErrback(_broken)
+        self._carrier.start()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._carrier.received(data)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self._carrier.lost()
+
+    def authenticateUserPASS(self, user: bytes, password: bytes) -> Deferred[tuple[Any, Any, Callable[[], None]]]:
+        """Ask the Portal. Name and result are Twisted's; the peer goes with the credentials."""
+        credentials = LoginCredentials(user, password, Login("pop3", self.peer))
+        return self.portal.login(credentials, None, IMaildrop, IMailboxPOP3)
+
+    # what the factory asks and does
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the client last said or took anything; 0 while we owe it an answer."""
+        return self._carrier.silence
+
+    @property
+    def closed(self) -> Deferred[None]:
+        return self._carrier.closed
+
+    def is_logging_in(self, user: User) -> bool:
+        """Whether this user's login, by whatever form of the name, is being decided here now."""
+        name = self._attempt.decode("utf-8", "replace").partition("@")[0]
+        return name.casefold() == user.name.casefold()
+
+    def stop(self) -> None:
+        """An idle client is told and let go; a busy one after its command."""
+        self._carrier.stop()
+
+    def cut(self, why: str) -> None:
+        """Drop the connection at once. Nothing that was marked is deleted."""
+        self._ending = why
+        self._carrier.cut()
+
+    # answers
+
+    async def _answer(self, event: Event) -> None:
+        match event:
+            case Authenticate():
+                await self._log_in(event)
+            case ListScan():
+                await self._send_lines(self.session.scan_listing())
+            case ListUids() | TellUid():
+                await self._tell_uids(event)
+            case Retrieve():
+                await self._send_letter(event)
+            case Commit():
+                await self._commit(event)
+
+    async def _log_in(self, event: Authenticate) -> None:
+        told: dict[str, Any] = {"user": event.username, "method": event.method, "rip": self.peer.host}
+        self._attempt = event.username
+        try:
+            _, mailbox, self._onLogout = await self.authenticateUserPASS(event.username, event.password)
+        except UnauthorizedLogin:
+            log.info("login failed: user=<{user}>, method={method}, rip={rip}", **told)
+            self.session.refuse("Wrong user name or password", "AUTH")
+            return
+        except DeliveryFailure as trouble:
+            log.info("login failed: user=<{user}>, method={method}, rip={rip}: {why}", why=_why(trouble), **told)
+            self.session.refuse(trouble.status.text, "IN-USE" if isinstance(trouble, MaildropInUse) else "SYS/TEMP")
+            return
+        finally:
+            self._attempt = b""
+        # Whatever happens from here on, _over logs out: also where the client did not wait for our answer.
+        self.mbox = mailbox if IMaildrop.providedBy(mailbox) else StockMaildrop(mailbox, event.username)
+        self.user = told["user"] = self.mbox.user.name
+        log.info("login: user=<{user}>, method={method}, rip={rip}", **told)
+        octets = array("Q")
+        letters = iter(self.mbox.letters)
+        while counted := [letter.octets for letter in islice(letters, _SLICE)]:
+            octets.extend(counted)
+            if len(counted) == _SLICE:
+                await self._let_others()
+        self._left = len(octets)
+        self.session.logged_in(octets)
+
+    async def _tell_uids(self, event: ListUids | TellUid) -> None:
+        try:
+            unique_ids = await self.mbox.unique_ids()
+        except DeliveryFailure as trouble:
+            self._refuse_for_now(trouble)
+            return
+        if isinstance(event, TellUid):
+            self.session.unique_id(unique_ids[event.number - 1])
+        else:
+            await self._send_lines(self.session.uid_listing(unique_ids))
+
+    async def _send_lines(self, pieces: Iterable[bytes]) -> None:
+        """A listing as fast as the client takes it, so that it is never whole in memory, and others have their turn between."""
+        held = self.session.heading()
+        for piece in pieces:
+            if len(held) >= PIECE:
+                await self._carrier.write(held)
+                await self._let_others()
+                held = b""
+            held += piece
+        self.session.finish(held)
+
+    async def _send_letter(self, event: Retrieve) -> None:
+        held = self.session.heading()
+        begun = False
+        try:
+            async for chunk in self.mbox.text(event.number, event.body_lines):
+                if len(held) >= PIECE:
+                    begun = True
+                    await self._carrier.write(held)
+                    held = b""
+                held += self.session.piece(chunk)
+        except Gone:
+            raise
+        except Exception as trouble:
+            if begun:
+                # Nothing may follow, not even -ERR: the client would take it for text, or a part for the whole letter.
+                log.warn(
+                    "letter {number} of {user} broke off: {why}", number=event.number, user=self.user, why=_why(trouble)
+                )
+                self.cut("a letter broke off")
+                return
+            if isinstance(trouble, DeliveryFailure):
+                self._refuse_for_now(trouble)
+            elif isinstance(trouble, MessageGone | Torn):
+                self.session.refuse("Another program has changed or removed this message")
+            else:
+                raise
+        else:
+            self.session.finish(held)
+            self._retrieved += event.body_lines is None
+
+    async def _commit(self, event: Commit) -> None:
+        try:
+            self._left = await self.mbox.commit(event.deleted)
+        except DeliveryFailure as trouble:
+            self._refuse_for_now(trouble)
+        else:
+            self._deleted = len(event.deleted)
+            self.session.committed()
+
+    # within
+
+    def _refuse_for_now(self, trouble: DeliveryFailure) -> None:
+        log.warn("{why}, user=<{user}>", why=_why(trouble), user=self.user)
+        self.session.refuse(trouble.status.text, "SYS/TEMP")
+
+    def _patience(self) -> float:
+        return self.factory.timeout if self.session.is_open else self.factory.login_timeout
+
+    def _let_others(self) -> Deferred[None]:
+        turn: Deferred[None] = Deferred()
+        self.factory.clock.callLater(0, turn.callback, None)
+        return turn
+
+    def _keep_alive(self) -> None:
+        if not (hasattr(self.transport, "setTcpKeepAlive") and hasattr(self.transport, "getHandle")):
+            return  # a UNIX socket: its peer cannot vanish
+        self.transport.setTcpKeepAlive(True)
+        for option, value in KEEPALIVE:
+            self.transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def _over(self, _: object) -> None:
+        """The connection is gone and nothing is under way for it: give back what was given."""
+        self.factory.gone(self)
+        if self._admitted:
+            self.factory.admission.leave(self.peer)
+        why = self._ending or self.session.ending
+        logout, self._onLogout = self._onLogout, None
+        if logout is not None:
+            log.info(
+                "logout: user=<{user}> retrieved {retrieved}, deleted {deleted}, left {left}{why}",
+                user=self.user,
+                retrieved=self._retrieved,
+                deleted=self._deleted,
+                left=self._left,
+                why=f" ({why})" if why else "",
+            )
+            logout()
+        elif why and self._admitted:
+            log.info("disconnected before a login: rip={rip} ({why})", rip=self.peer.host, why=why)
+
+
+def _why(trouble: BaseException) -> str:
+    """For the log: what names the mailbox and its trouble, where there is such a text; the client has got another."""
+    return str(getattr(trouble, "detail", "")) or str(trouble) or type(trouble).__name__
+
+
+def _broken(failure: Failure) -> None:
+    log.failure("while ending a session", failure)
+
+
+@implementer(IServerFactoryPOP3)
+class LanPOP3Factory(ServerFactory):
+    """Makes a LanPOP3 for every connection, and knows those that are open.
+
+    portal: asked for IMaildrop, and for Twisted's own IMailbox where a realm has nothing better.
+    clock: any IReactorTime. banner: the greeting behind ``+OK ``, without ``<``.
+    login_timeout, timeout: seconds of silence before and after the login. takeover_after: see ``wanted``.
+    """
+
+    protocol: Any = LanPOP3
+    noisy = False
+    challengers: dict[bytes, Callable[[], Any]] = {}  # noqa: RUF012  Twisted's name; SASL is the conversation's here
+    implementation = "lanmail"
+
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        clock: IReactorTime,
+        banner: str,
+        admission: Admission,
+        login_timeout: float = LOGIN_TIMEOUT,
+        timeout: float = TIMEOUT,
+        takeover_after: float = TAKEOVER_AFTER,
+        error_limit: int = ERROR_LIMIT,
+    ) -> None:
+        self.portal = portal
+        self.clock = clock
+        self.banner = banner
+        self.admission = admission
+        self.login_timeout = login_timeout
+        self.timeout = timeout
+        self.takeover_after = takeover_after
+        self.error_limit = error_limit
+        self._connections: set[LanPOP3] = set()
+        self._stopping = False
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol: Any = super().buildProtocol(addr)
+        protocol.portal = self.portal
+        return protocol
+
+    def wanted(self, user: User) -> None:
+        """A login waits for this user's maildrop; give this to Maildrops.
+
+        Ends the session that holds it if that one's client has been silent for ``takeover_after`` seconds and the login comes
+        from the same address: a phone that left the Wi-Fi and is back.
+        """
+        waiting = {connection.peer.host for connection in self._connections if connection.is_logging_in(user)}
+        for connection in list(self._connections):
+            if (
+                connection.user == user.name
+                and connection.peer.host in waiting
+                and connection.silence >= self.takeover_after
+            ):
+                connection.cut("taken over by a new login from the same address")
+
+    def stop(self, time_limit: float = 10.0) -> Deferred[None]:
+        """The ports are closed already. Idle clients are told, busy ones finish their command; fires when all are gone.
+
+        After ``time_limit`` seconds those that are left are cut, and it fires without waiting for the work they began.
+        """
+        self._stopping = True
+        over: Deferred[None] = Deferred()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.stop()
+        limit = self.clock.callLater(time_limit, self._give_up, over)
+
+        def all_gone(_: object) -> None:
+            if limit.active():
+                limit.cancel()
+                over.callback(None)
+
+        DeferredList([connection.closed for connection in connections]).addCallback(all_gone)
+        return over
+
+    def _give_up(self, over: Deferred[None]) -> None:
+        for connection in list(self._connections):
+            connection.cut("the service stops")
+        over.callback(None)
+
+    # the protocols
+
+    def opened(self, connection: LanPOP3) -> None:
+        self._connections.add(connection)
+        if self._stopping:
+            connection.stop()
+
+    def gone(self, connection: LanPOP3) -> None:
+        self._connections.discard(connection)
+
+    # IServerFactoryPOP3: what Twisted's own POP3 would ask
+
+    def cap_IMPLEMENTATION(self) -> bytes:
+        return self.implementation.encode("ascii")
+
+    def cap_EXPIRE(self) -> None:
+        """Never: we delete nothing by ourselves."""
+
+    def perUserExpiration(self) -> bool:
+        return False
+
+    def cap_LOGIN_DELAY(self) -> int:
+        raise NotImplementedError
+
+    def perUserLoginDelay(self) -> bool:
+        raise NotImplementedError
