@@ -31,9 +31,7 @@ class Admission:
     report: told of a refusal once, until that client, or the house, is below its limit again.
     """
 
-    def __init__(
-        self, service: str, capacity: Capacity, per_client: int, exceptions: Networks, report: Report
-    ) -> None:
+    def __init__(self, service: str, capacity: Capacity, per_client: int, exceptions: Networks, report: Report) -> None:
         self._service = service
         self._capacity = capacity
         self._per_client = per_client

@@ -381,7 +381,9 @@ class TcpWire(TwistedProtocol):
 
     async def _news(self, seconds: float) -> None:
         self._waiting = Deferred()
-        timer = self._reactor.callLater(seconds, self._waiting.errback, Differs(f"nothing more within {seconds} s, only {self._heard!r}"))
+        timer = self._reactor.callLater(
+            seconds, self._waiting.errback, Differs(f"nothing more within {seconds} s, only {self._heard!r}")
+        )
         try:
             await self._waiting
         finally:

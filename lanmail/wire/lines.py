@@ -50,10 +50,11 @@ class LineBuffer:
             line = line[:-1]
         return TooLong.LINE if len(line) > limit else line
 
-    def take(self) -> bytes:
-        """Everything, as it came: what a protocol reads that is not made of lines."""
-        data = bytes(self._data)
-        self.discard()
+    def take(self, limit: int) -> bytes:
+        """Up to ``limit`` octets as they came: what a protocol reads that is not made of lines."""
+        data = bytes(self._data[:limit])
+        del self._data[:limit]
+        self._searched = 0
         return data
 
     def push_back(self, data: bytes) -> None:

@@ -1,0 +1,290 @@
+"""SMTP as Twisted knows it: a protocol and its factory, which carry the conversation of ``session`` over a transport.
+
+Of Twisted's ESMTP the name is kept, its attributes and its hooks; from ``dataReceived`` down everything is ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.cred.credentials import Anonymous
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
+from twisted.python.failure import Failure
+
+from lanmail.accounts.credentials import LoginCredentials
+from lanmail.admission import Admission
+from lanmail.interfaces import Greeting, Incoming, ITransactions, Login
+from lanmail.maillog import Logger
+from lanmail.rim import Carrier, peer_of
+from lanmail.smtp import replies
+from lanmail.smtp.session import (
+    Auth,
+    Content,
+    Data,
+    EndOfMessage,
+    Event,
+    Hold,
+    Mail,
+    Recipient,
+    Reset,
+    SmtpLimits,
+    SmtpSession,
+)
+from lanmail.smtp.stock import StockTransactions
+from lanmail.status import DeliveryFailure, PermanentFailure, Status
+from lanmail.twisted_mail import smtp
+
+# How long a stop waits for messages that are coming in or being written.
+STOP_LIMIT = 10.0
+
+_LOGIN_NEEDED = Status(530, "5.7.0", "Authentication required")
+
+log = Logger("smtpd")
+
+
+class LanSMTP(smtp.ESMTP):  # type: ignore[misc]  # Twisted's is not typed
+    """One connection of an SMTP client.
+
+    The client is anonymous until it logs in; its avatar is asked for at the first MAIL. What the Portal gave is given
+    back once the connection is gone and nothing is being done for it any more, in whatever order these two come.
+    """
+
+    factory: LanSMTPFactory
+    transport: Any
+
+    # Twisted's side
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self.peer = peer_of(self.transport)
+        self._refusal = factory.refusal_of(self)
+        self._transactions: ITransactions | None = None
+        self._incoming: Incoming | None = None
+        self.session = SmtpSession(
+            f"unknown[{self.peer.host or 'local'}]",  # no name is looked up: a network's DNS may be down, and Postfix says this then
+            factory.limits,
+            factory.hostname,
+            factory.banner,
+            log.report,
+            offer_auth=factory.offer_auth,
+            refusal=self._refusal,
+        )
+        self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
+        factory.opened(self)
+        self._carrier.closed.addCallback(self._over).addErrback(_broken)
+        self._carrier.start()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._carrier.received(data)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.session.lost()
+        self._carrier.lost()
+
+    # what the factory does
+
+    @property
+    def closed(self) -> Deferred[None]:
+        return self._carrier.closed
+
+    def stop(self) -> None:
+        """An idle client is told and let go; a busy one after its command."""
+        self._carrier.stop()
+
+    def cut(self) -> None:
+        """Drop the connection at once."""
+        self._carrier.cut()
+
+    # answers
+
+    async def _answer(self, event: Event) -> None:
+        queue_id = ""
+        try:
+            match event:
+                case Mail(sender, parameters):
+                    greeting = self.session.greeting or Greeting("", extended=False)
+                    transactions = await self._anybody()
+                    await transactions.begin(sender, parameters, greeting, self.peer)
+                case Recipient(address):
+                    await self._avatar.recipient(address)
+                case Data():
+                    self._incoming = self._avatar.data()
+                case Content(chunk):
+                    await self._write(chunk)
+                case EndOfMessage():
+                    queue_id = await self._commit()
+                case Reset():
+                    self._forget()
+                case Auth():
+                    await self._log_in(event)
+                case Hold():
+                    await deferLater(self.factory.clock, self.factory.limits.error_sleep_time)
+        except DeliveryFailure as failure:
+            self.session.refuse(failure.status)
+        else:
+            self.session.accept(queue_id)
+
+    @property
+    def _avatar(self) -> ITransactions:
+        assert self._transactions is not None, "the conversation lets nothing come before MAIL"
+        return self._transactions
+
+    async def _write(self, chunk: bytes) -> None:
+        assert self._incoming is not None
+        try:
+            await self._incoming.write(chunk)
+        except BaseException:
+            self._forget()
+            raise
+
+    async def _commit(self) -> str:
+        incoming, self._incoming = self._incoming, None
+        assert incoming is not None
+        return await incoming.commit()
+
+    async def _anybody(self) -> ITransactions:
+        """The avatar of whoever the client is; the anonymous one where nobody has logged in."""
+        if self._transactions is None:
+            try:
+                self._take(*await self._ask(Anonymous()))
+            except (UnauthorizedLogin, UnhandledCredentials):
+                raise PermanentFailure(_LOGIN_NEEDED) from None
+        return self._avatar
+
+    async def _log_in(self, event: Auth) -> None:
+        credentials = LoginCredentials(event.username, event.password, Login("smtp", self.peer))
+        try:
+            self._take(*await self._ask(credentials))
+        except UnauthorizedLogin:
+            raise PermanentFailure(replies.AUTH_FAILED) from None
+        except DeliveryFailure as failure:
+            # RFC 4954, 6: 454 says "later" of a login, whatever the reason.
+            raise type(failure)(Status(454, "4.7.0", failure.status.text)) from None
+
+    def _ask(self, credentials: object) -> Any:
+        return self.portal.login(credentials, None, ITransactions, IMessageDelivery, IMessageDeliveryFactory)
+
+    def _take(self, interface: Any, avatar: Any, logout: Any) -> None:
+        """From now on the client is ``avatar``. Whoever it was before is logged out."""
+        self._log_out()
+        self._onLogout = logout
+        self.deliveryFactory = avatar if interface is IMessageDeliveryFactory else None
+        self.delivery = None if self.deliveryFactory else avatar
+        self._transactions = avatar if ITransactions.providedBy(avatar) else StockTransactions(self)
+
+    def _log_out(self) -> None:
+        self._forget()
+        self._transactions = None
+        logout, self._onLogout = self._onLogout, None
+        if logout is not None:
+            logout()
+
+    def _forget(self) -> None:
+        """Nothing is left of a message that was coming in, nor of its transaction."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.abort()
+        if self._transactions is not None:
+            self._transactions.reset()
+
+    def _patience(self) -> float:
+        return self.factory.limits.timeout
+
+    def _over(self, _: object) -> None:
+        """The connection is gone and nothing is under way for it."""
+        self.factory.gone(self)
+        if self._refusal is None:
+            self.factory.admission.leave(self.peer)
+        self._log_out()
+
+
+def _broken(failure: Failure) -> None:
+    log.failure("while ending a session", failure)
+
+
+class LanSMTPFactory(smtp.SMTPFactory):  # type: ignore[misc]  # Twisted's is not typed
+    """Makes a LanSMTP for every connection, and knows those that are open.
+
+    portal: asked for ITransactions, and for Twisted's own IMessageDelivery where a realm has nothing better.
+    hostname: ``myhostname``. banner: what follows ``220 ``. clock: any IReactorTime. offer_auth: whether AUTH is announced.
+    """
+
+    protocol: Any = LanSMTP
+    noisy = False
+
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        hostname: str,
+        banner: str,
+        limits: SmtpLimits,
+        admission: Admission,
+        clock: IReactorTime,
+        offer_auth: bool = False,
+    ) -> None:
+        super().__init__(portal)
+        self.domain = self.hostname = hostname
+        self.banner = banner
+        self.limits = limits
+        self.admission = admission
+        self.clock = clock
+        self.offer_auth = offer_auth
+        self._open: set[LanSMTP] = set()
+        self._stopping = False
+
+    def buildProtocol(self, addr: IAddress | None) -> LanSMTP:
+        """Never None: behind a TLS wrapper that leaves a connection open which nobody serves."""
+        made: LanSMTP = super().buildProtocol(addr)
+        return made
+
+    def refusal_of(self, connection: LanSMTP) -> Status | None:
+        """Why this client cannot come in now; None where it is in, and is counted until it is ``gone``."""
+        if self._stopping:
+            return replies.shutting_down(self.hostname)
+        return self.admission.admit(connection.peer)
+
+    def opened(self, connection: LanSMTP) -> None:
+        self._open.add(connection)
+
+    def gone(self, connection: LanSMTP) -> None:
+        self._open.discard(connection)
+
+    def stop(self, time_limit: float = STOP_LIMIT) -> Deferred[None]:
+        """Idle clients are told and let go, busy ones finish their command; after ``time_limit`` seconds all are cut off.
+
+        Fires when nothing is left. Listening is stopped by whoever began it.
+        """
+        self._stopping = True
+        leaving = list(self._open)
+        timer = self.clock.callLater(time_limit, self._cut_off)
+        ended: Deferred[Any] = DeferredList([_echo(connection.closed) for connection in leaving])
+        for connection in leaving:
+            connection.stop()
+
+        def all_gone(_: object) -> None:
+            if timer.active():
+                timer.cancel()
+
+        return ended.addCallback(all_gone)
+
+    def _cut_off(self) -> None:
+        for connection in list(self._open):
+            connection.cut()
+
+
+def _echo(deferred: Deferred[None]) -> Deferred[None]:
+    """Fires when the other fires, and leaves its result alone."""
+    echo: Deferred[None] = Deferred()
+
+    def fired(result: Any) -> Any:
+        echo.callback(None)
+        return result
+
+    deferred.addBoth(fired)
+    return echo
