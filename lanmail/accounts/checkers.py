@@ -1,124 +1,107 @@
 """Who somebody is, in cred's words: a name and a password become the canonical name of a user, or UnauthorizedLogin.
 
 The refusal is the same, and as late, for a wrong password, an unknown name and a name that can be nobody's. What cannot be
-known now is TemporaryFailure (454 4.7.0), and never counted as a failure of the client's.
+known now is TemporaryFailure (454 4.7.0), and is never counted as a failure of the client's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-from twisted.cred.checkers import ANONYMOUS, ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from lanmail.accounts.credentials import LoginCredentials
 from lanmail.accounts.hashes import LONGEST_PASSWORD
 from lanmail.accounts.names import login_name
-from lanmail.accounts.sources import AccountList
+from lanmail.accounts.sources import Passwords
 from lanmail.accounts.throttle import Throttle
-from lanmail.interfaces import Login, User
+from lanmail.interfaces import Login, Report, User, Users
 from lanmail.network import Peer
 from lanmail.status import Status, TemporaryFailure
 
-LATER = Status(454, "4.7.0", "Temporary authentication failure, try again later")
+NOT_NOW = Status(454, "4.7.0", "Temporary authentication failure, try again later")
 
-_UNKNOWN = Login("", Peer(""))  # of credentials that some other program made
+_UNSAID = Login("", Peer(""))
+"""Of credentials that some other program made."""
 
 
 @implementer(ICredentialsChecker)
 class PasswordChecker:
-    """Checks names and passwords with our accounts.
+    """Checks what a client logs in with, and answers failures late.
 
-    domains: ours, lower case; a name may be written with one of them behind it.
+    passwords: an AccountList, or ForeignPasswords. domains: ours, lower case; a name may be written with one of them behind it.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, accounts: AccountList, domains: Collection[str], throttle: Throttle) -> None:
-        self._accounts = accounts
+    def __init__(self, passwords: Passwords, domains: Collection[str], throttle: Throttle) -> None:
+        self._passwords = passwords
         self._domains = frozenset(domains)
         self._throttle = throttle
 
-    def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes]:
-        """The canonical name; or UnauthorizedLogin, or TemporaryFailure."""
+    def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
+        """The canonical name; or UnauthorizedLogin, or TemporaryFailure (454 4.7.0)."""
         return Deferred.fromCoroutine(self._checked(credentials))
 
-    async def _checked(self, credentials: IUsernamePassword) -> bytes:
+    async def _checked(self, credentials: IUsernamePassword) -> bytes | tuple[()]:
         began = self._throttle.now()
-        name = login_name(credentials.username, self._domains)
+        login: Login = getattr(credentials, "login", _UNSAID)
+        name, password = login_name(credentials.username, self._domains), credentials.password
+        if not 0 < len(password) <= LONGEST_PASSWORD or b"\0" in password:
+            name, password = None, b"-"  # not simply a no, which under load would come sooner than a wrong password's
         try:
-            user = await self._find(name, credentials)
+            user = await self._passwords.user_of(name, password, login)
         except TemporaryFailure as failure:
             # Whatever it was (a name service, PAM, a file): in answer to a login it is said in a login's words (RFC 4954, 4).
-            raise TemporaryFailure(LATER) from failure
-        if user is None:
-            host = getattr(credentials, "login", _UNKNOWN).peer.host
-            await self._throttle.failed(began, host, (name or "").lower())
-            raise UnauthorizedLogin()
-        return user.name.encode("ascii")
-
-    async def _find(self, name: str | None, credentials: IUsernamePassword) -> User | None:
-        password = credentials.password
-        if not 0 < len(password) <= LONGEST_PASSWORD or b"\0" in password:
-            # Nobody's password. Not simply a no: that would be quicker under load than a wrong one.
-            name, password = None, b"-"
-        peer = getattr(credentials, "login", _UNKNOWN).peer
-        return await self._accounts.verify_name(name, password, peer)
-
-
-@implementer(ICredentialsChecker)
-class ForeignChecker:
-    """Somebody else's checker (Twisted's ``--auth``) for the password, our users for who that is.
-
-    It is given the canonical name and the password; the name that it answers with is looked up among our users again, so it
-    can let nobody in who has no mailbox here.
-    """
-
-    credentialInterfaces = (IUsernamePassword,)
-
-    _log = Logger()
-
-    def __init__(
-        self, checker: ICredentialsChecker, accounts: AccountList, domains: Collection[str], throttle: Throttle
-    ) -> None:
-        self._checker = checker
-        self._accounts = accounts
-        self._domains = frozenset(domains)
-        self._throttle = throttle
-
-    def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes]:
-        """The canonical name; or UnauthorizedLogin, or TemporaryFailure."""
-        return Deferred.fromCoroutine(self._checked(credentials))
-
-    async def _checked(self, credentials: IUsernamePassword) -> bytes:
-        began = self._throttle.now()
-        name = login_name(credentials.username, self._domains)
-        login = getattr(credentials, "login", _UNKNOWN)
-        try:
-            user = await self._user_of(name, credentials.password, login)
-        except TemporaryFailure as failure:
-            raise TemporaryFailure(LATER) from failure
-        except UnauthorizedLogin:
-            user = None
-        except Exception as error:
-            self._log.failure("the checker given with --auth failed")
-            raise TemporaryFailure(LATER) from error
+            raise TemporaryFailure(NOT_NOW) from failure
         if user is None:
             await self._throttle.failed(began, login.peer.host, (name or "").lower())
             raise UnauthorizedLogin()
         return user.name.encode("ascii")
 
-    async def _user_of(self, name: str | None, password: bytes, login: Login) -> User | None:
-        user = None if name is None else await self._accounts.find(name)
-        if user is None or not password:
+
+class ForeignPasswords:
+    """Passwords by somebody else's checkers (Twisted's ``--auth``), for our users.
+
+    Each is given the canonical name, the first that takes the password decides, and the name that it answers with is looked
+    up again: it can let nobody in who has no mailbox here. ``UnauthorizedLogin`` is its no; anything else that it raises is
+    trouble, and the login is told to come again.
+    """
+
+    def __init__(
+        self, checkers: Sequence[ICredentialsChecker], users: Users, domains: Collection[str], report: Report
+    ) -> None:
+        self._checkers = tuple(checkers)
+        self._users = users
+        self._domains = frozenset(domains)
+        self._report = report
+
+    async def user_of(self, name: str | None, password: bytes, login: Login) -> User | None:
+        """Passwords. How long a no takes is the checker's; the throttle hides it."""
+        user = None if name is None else await self._users.find(name)
+        if user is None:
             return None
         credentials = LoginCredentials(user.name.encode("ascii"), password, login)
-        avatar = await maybeDeferred(self._checker.requestAvatarId, credentials)
-        if avatar is ANONYMOUS:
+        for checker in self._checkers:
+            avatar = await self._asked(checker, credentials)
+            known = login_name(avatar, self._domains) if isinstance(avatar, bytes | str) else None
+            if known is not None:
+                return await self._users.find(known)
+        return None
+
+    async def _asked(self, checker: ICredentialsChecker, credentials: LoginCredentials) -> object:
+        try:
+            return await maybeDeferred(checker.requestAvatarId, credentials)
+        except UnauthorizedLogin:
             return None
-        known = login_name(avatar, self._domains)
-        return None if known is None else await self._accounts.find(known)
+        except TemporaryFailure:
+            raise
+        except Exception as error:
+            self._report(
+                "warning: the checker {checker} failed: {error!r}", checker=type(checker).__name__, error=error
+            )
+            raise TemporaryFailure(NOT_NOW) from error

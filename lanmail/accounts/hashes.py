@@ -47,7 +47,7 @@ class PasswordHash:
         if match is None:
             raise ValueError("not a hash that lanmail writes ($scrypt$ln=15,r=8,p=1$salt$hash)")
         ln, r, p = int(match[1]), int(match[2]), int(match[3])
-        if not (0 < ln and 0 < r and 128 * r << ln <= _MOST_MEMORY and 0 < p <= _MOST_PARALLEL):
+        if not (ln > 0 and r > 0 and 128 * r << ln <= _MOST_MEMORY and 0 < p <= _MOST_PARALLEL):
             raise ValueError("the cost of this hash is beyond what a mail server can bear")
         return cls(ln, r, p, _unpadded(match[4]), _unpadded(match[5]))
 

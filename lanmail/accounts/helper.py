@@ -1,0 +1,266 @@
+"""The program that the guard's helper processes run: one request at a time, answered, until the channel closes.
+
+What may hang or crash happens here: PAM's modules, and the name service. It is started by its path, not as a part of
+lanmail, and imports next to nothing: it is quick to start (so a killed one is quick to replace) and small. The guard
+imports it too, for the frames.
+
+A frame is four octets of length (network order), one octet of kind, and fields, each behind two octets of length.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+REQUESTS, ANSWERS = 3, 4
+"""The channel's two file descriptors here. 0, 1 and 2 are /dev/null: modules print when they like."""
+
+LONGEST_REQUEST = 4096
+LONGEST_ANSWER = 65536
+
+CHECK_PASSWORD = b"P"  # name, password, the client's address → YES or NO with PAM's code in decimal
+PRETEND = b"N"  # nothing → NO, after about as much work as a password takes
+FIND_USER = b"U"  # name → YES with name, uid, gid, home; or NO
+
+YES, NO = b"+", b"-"
+TROUBLE = b"!"  # it cannot be known now; one field, a sentence for the log
+BROKEN = b"*"  # the same, and the helper ends
+
+# What PAM says when the fault is not the client's (security/_pam_types.h). Everything else that is not 0 is a no.
+_LATER = {
+    1: "open error",
+    2: "symbol not found",
+    3: "error in a module",
+    4: "system error",
+    5: "memory buffer error",
+    8: "not enough rights to see the passwords",
+    9: "cannot reach what knows the passwords",
+    22: "lock busy",
+    24: "try again",
+    26: "abort",
+    28: "no such module",
+}
+_PAM_RHOST = 4
+_PAM_FAIL_DELAY = 10
+_PAM_SILENT = 0x8000
+_PAM_DISALLOW_NULL_AUTHTOK = 1
+
+
+def frame(kind: bytes, *fields: bytes) -> bytes:
+    """One frame. ValueError for a field of more than 65535 octets."""
+    if any(len(field) > 0xFFFF for field in fields):
+        raise ValueError("a field does not fit into a frame")
+    body = kind + b"".join(struct.pack("!H", len(field)) + field for field in fields)
+    return struct.pack("!I", len(body)) + body
+
+
+def parts(body: bytes | bytearray | memoryview) -> tuple[bytes, list[bytes]]:
+    """Kind and fields of a frame's body, without its four octets of length. ValueError for anything else."""
+    octets = memoryview(body)
+    if not octets:
+        raise ValueError("an empty frame")
+    fields: list[bytes] = []
+    position = 1
+    while position < len(octets):
+        if position + 2 > len(octets):
+            raise ValueError("a field without its length")
+        (length,) = struct.unpack_from("!H", octets, position)
+        position += 2
+        if position + length > len(octets):
+            raise ValueError("a field that ends behind its frame")
+        fields.append(bytes(octets[position : position + length]))
+        position += length
+    return bytes(octets[:1]), fields
+
+
+class Pam:
+    """Passwords and accounts of one PAM service. Made once: loading the library takes longer than a question."""
+
+    def __init__(self, service: bytes) -> None:
+        import ctypes
+
+        from pam import PamAuthenticator
+
+        self._new: Callable[[], Any] = PamAuthenticator
+        self._service = service
+        self._ctypes = ctypes
+        PamAuthenticator()
+        # PAM sleeps two or three seconds after a failure, in whoever asked. Refusals are made late by the throttle instead,
+        # where they hold nothing. A function of ours in this item takes the place of the sleep (pam_fail_delay(3)).
+        self._no_delay = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)(lambda *_: None)
+
+    def code(self, name: bytes, password: bytes, host: bytes) -> int:
+        """PAM's code for this name and password, the account's expiry included; 0 is yes."""
+        pam = self._new()
+        start, authenticate = pam.pam_start, pam.pam_authenticate
+        cast, c_void_p, c_char_p = self._ctypes.cast, self._ctypes.c_void_p, self._ctypes.c_char_p
+
+        def start_quietly(service: bytes, user: bytes, conversation: Any, handle: Any) -> int:
+            # python-pam offers no way to set these between pam_start and pam_authenticate, but it calls through its attributes.
+            code = start(service, user, conversation, handle)
+            if code == 0:
+                pam.pam_set_item(handle._obj, _PAM_FAIL_DELAY, cast(self._no_delay, c_void_p))
+                if host:
+                    pam.pam_set_item(handle._obj, _PAM_RHOST, cast(c_char_p(host), c_void_p))
+            return int(code)
+
+        pam.pam_start = start_quietly
+        # Debian's common-auth says nullok: without this flag, an account without a password opens to any password at all.
+        pam.pam_authenticate = lambda handle, flags: authenticate(
+            handle, flags | _PAM_SILENT | _PAM_DISALLOW_NULL_AUTHTOK
+        )
+        # latin-1 decodes whatever a module says; a message that does not decode would raise inside PAM's callback.
+        # Without resetcreds=False modules like pam_group would change this process's own groups.
+        pam.authenticate(name, password, self._service, encoding="latin-1", resetcreds=False)
+        return int(pam.code)
+
+
+def check_password(pam: Pam | None, fields: list[bytes]) -> bytes:
+    name, password, host = fields
+    if pam is None:
+        return frame(TROUBLE, b"this helper was started without a PAM service")
+    if b"\0" in name + password + host or not password:
+        return frame(NO, b"7")
+    code = pam.code(name, password, host)
+    if code in _LATER:
+        return frame(TROUBLE, f"PAM cannot say: {_LATER[code]} ({code})".encode())
+    return frame(NO, b"%d" % code) if code else frame(YES)
+
+
+def pretend() -> bytes:
+    """Costs what a yescrypt hash costs by default, about 35 ms, so that under load an unknown name is no quicker to refuse."""
+    import hashlib
+
+    hashlib.scrypt(b"nobody", salt=b"nobody", n=1 << 14, r=8, p=1, maxmem=1 << 25)
+    return frame(NO, b"10")
+
+
+class Names:
+    """The system's users, asked of the C library itself.
+
+    Python's ``pwd`` says "not found" when the name service failed, and mail for everybody would be refused for ever while a
+    directory server restarts. getpwnam_r(3) tells the two apart.
+    """
+
+    # "The given name was not found", in the words of the modules that there are (getpwnam(3), ERRORS).
+    _NOBODY = (0, errno.ENOENT, errno.ESRCH, errno.EBADF, errno.EPERM)
+
+    def __init__(self) -> None:
+        import ctypes
+
+        class Entry(ctypes.Structure):
+            _fields_ = (
+                ("name", ctypes.c_char_p),
+                ("password", ctypes.c_char_p),
+                ("uid", ctypes.c_uint32),
+                ("gid", ctypes.c_uint32),
+                ("comment", ctypes.c_char_p),
+                ("home", ctypes.c_char_p),
+                ("shell", ctypes.c_char_p),
+            )
+
+        self._ctypes = ctypes
+        self._entry = Entry
+        self._find = ctypes.CDLL(None).getpwnam_r
+        self._find.argtypes = (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+
+    def find(self, name: bytes) -> bytes:
+        """The answer to FIND_USER."""
+        ctypes = self._ctypes
+        entry, found = self._entry(), ctypes.c_void_p()
+        room = 1024
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            code = self._find(name, ctypes.byref(entry), buffer, room, ctypes.byref(found))
+            if code != errno.ERANGE or room > 1 << 20:
+                break
+            room *= 4
+        if found:
+            return frame(YES, entry.name, b"%d" % entry.uid, b"%d" % entry.gid, entry.home or b"")
+        if code in self._NOBODY:
+            return frame(NO)
+        return frame(TROUBLE, f"the name service cannot say: {os.strerror(code)}".encode())
+
+
+def _answer(pam: Pam | None, names: Names, body: bytearray) -> bytes:
+    kind, fields = parts(body)
+    if kind == CHECK_PASSWORD:
+        return check_password(pam, fields)
+    if kind == PRETEND:
+        return pretend()
+    if kind == FIND_USER:
+        (name,) = fields
+        return frame(NO) if b"\0" in name else names.find(name)
+    raise ValueError("a request of no kind that is known here")
+
+
+def _read(count: int) -> bytearray:
+    """Exactly so many octets of the channel. EOFError where it ends."""
+    octets = bytearray(count)
+    view = memoryview(octets)
+    while view:
+        got = os.readv(REQUESTS, [view])
+        if not got:
+            raise EOFError
+        view = view[got:]
+    return octets
+
+
+def _serve(pam: Pam | None) -> NoReturn:
+    names = Names()
+    while True:
+        (length,) = struct.unpack("!I", _read(4))
+        if not 0 < length <= LONGEST_REQUEST:
+            raise ValueError("a request that is too long")
+        body = _read(length)
+        answer = _answer(pam, names, body)
+        # The password goes as soon as Python lets it: this buffer now, the copies with the next request's.
+        body[:] = bytes(length)
+        while answer:
+            answer = answer[os.write(ANSWERS, answer) :]
+
+
+def _end_with_the_channel() -> None:
+    """Whoever asked is gone, perhaps by SIGKILL: end at once, in the middle of a module that hangs, and what it started too."""
+    watch = select.poll()
+    watch.register(REQUESTS, 0)  # the end of the channel alone (POLLHUP), not what can be read
+    watch.poll()
+    os.killpg(0, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    """arguments: the PAM service, or empty for a helper that only knows names; the folder that the ``pam`` module is in."""
+    service, folder = arguments
+    # A session of its own, so that the guard can end it with all that its modules started; also Ctrl-C is not for it.
+    os.setsid()
+    os.chdir("/")
+    # No module's child keeps the channel open, and no core file holds a password.
+    for fd in (REQUESTS, ANSWERS):
+        os.set_inheritable(fd, False)
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.Thread(target=_end_with_the_channel, daemon=True).start()
+    try:
+        pam = None
+        if service:
+            sys.path.append(folder)
+            pam = Pam(service.encode())
+        _serve(pam)  # until the channel ends
+    except EOFError:
+        return 0
+    except Exception as error:
+        # The class alone: a message could hold what came over the channel.
+        os.write(ANSWERS, frame(BROKEN, f"the helper failed: {type(error).__name__}".encode()))
+        return 1
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:]))

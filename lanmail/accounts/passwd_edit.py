@@ -1,0 +1,114 @@
+"""Changing a passwd-file: whole or not at all, one writer at a time, and what else stands in it stays."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Collection
+
+from lanmail.accounts.hashes import hash_password
+from lanmail.accounts.names import is_login_name
+from lanmail.accounts.passwd_file import open_checked
+
+Lines = list[str]
+
+
+def set_password(path: str, name: str, password: str, *, owner: tuple[int, int] | None = None) -> bool:
+    """Add the account, or change its password; True where it is new.
+
+    The file is made (0600) where there is none; owner: uid and gid that a new one gets, for root. What stood behind the old hash
+    goes with it. Raises ValueError for an impossible name or password, UnsafeFile, OSError.
+    """
+    if not is_login_name(name):
+        raise ValueError(f"{name!r} cannot be a login name: letters, digits, _ . - and at most 32 of them")
+    line = f"{name}:{hash_password(password)}"  # before the lock: it takes a while
+
+    def change(lines: Lines) -> Lines:
+        places = _places(lines, name)
+        if not places:
+            return [*lines, line]
+        return [line if place == places[0] else old for place, old in enumerate(lines) if place not in places[1:]]
+
+    return _edit(path, change, os.O_CREAT, owner) > 0
+
+
+def delete(path: str, name: str) -> bool:
+    """Take the account out; True where there was one. Its mailbox stays. Raises UnsafeFile, OSError."""
+
+    def change(lines: Lines) -> Lines:
+        places = _places(lines, name)
+        return [line for place, line in enumerate(lines) if place not in places]
+
+    return _edit(path, change, 0, None) < 0
+
+
+def owners_for_editing(facts_of: str) -> Collection[int]:
+    """Who may own the file that is edited: root and whoever edits; for root, whoever owns it now, too."""
+    owners = {0, os.geteuid()}
+    if os.geteuid() == 0:
+        try:
+            owners.add(os.lstat(facts_of).st_uid)
+        except FileNotFoundError:
+            pass
+    return owners
+
+
+def _places(lines: Lines, name: str) -> list[int]:
+    return [place for place, line in enumerate(lines) if line.partition(":")[0].strip().lower() == name.lower()]
+
+
+def _edit(path: str, change: Callable[[Lines], Lines], create: int, owner: tuple[int, int] | None) -> int:
+    """By how many lines it grew."""
+    fd = _locked(path, create)
+    with open(fd, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        facts = os.fstat(fd)
+        if owner is None or facts.st_size:
+            owner = facts.st_uid, facts.st_gid
+        before = file.read().removesuffix("\n").split("\n")
+        if before == [""]:
+            before = []
+        after = change(before)
+        if after != before:
+            _replace(path, "".join(f"{line}\n" for line in after), owner)
+        return len(after) - len(before)
+
+
+def _locked(path: str, create: int) -> int:
+    """The file, locked; it is the one of that name also after the wait for the lock (another writer has put a new one there)."""
+    while True:
+        fd = open_checked(path, owners_for_editing(path), os.O_RDONLY | create)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            ours, theirs = os.fstat(fd), os.stat(path, follow_symlinks=False)
+            if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _replace(path: str, text: str, owner: tuple[int, int]) -> None:
+    folder = os.path.dirname(path) or "."
+    fd, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)  # 0600, O_EXCL, O_NOFOLLOW
+    try:
+        with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            os.fchmod(fd, 0o600)
+            if os.geteuid() == 0:
+                os.fchown(fd, *owner)
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+        os.rename(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+    # Only with its folder on the disk is the new name there after a power cut.
+    folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder_fd)
+    finally:
+        os.close(folder_fd)

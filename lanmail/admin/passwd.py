@@ -1,0 +1,103 @@
+"""``lanmail passwd``: the accounts of a passwd-file, without an editor."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from lanmail.accounts.hashes import LONGEST_PASSWORD
+from lanmail.accounts.names import is_login_name
+from lanmail.accounts.passwd_edit import delete, owners_for_editing, set_password
+from lanmail.accounts.passwd_file import UnsafeFile, read_passwords
+from lanmail.config.settings import read
+
+_PLACES = ("main.cf", "/etc/lanmail/main.cf")
+
+
+@click.command("passwd")
+@click.argument("name", required=False)
+@click.option(
+    "--file", "file", type=click.Path(), help="The passwd-file. Without it, the one that main.cf names in accounts."
+)
+@click.option(
+    "--config", type=click.Path(), help="The main.cf to look in; by default ./main.cf, then /etc/lanmail/main.cf."
+)
+@click.option("--stdin", is_flag=True, help="Read the password from one line of standard input.")
+@click.option("--delete", "deleting", is_flag=True, help="Take the account out of the file. Its mailbox stays.")
+@click.option("--list", "listing", is_flag=True, help="Print the names in the file, one a line.")
+def passwd_command(
+    name: str | None, file: str | None, config: str | None, stdin: bool, deleting: bool, listing: bool
+) -> None:
+    """Set the password of NAME, who becomes an account of the file where it is not one yet.
+
+    A running server sees the change within a second.
+    """
+    if listing + deleting + stdin > 1 or listing == (name is not None):
+        raise click.UsageError("give a NAME, or --list; and at most one of --stdin, --delete, --list")
+    if name is not None and not is_login_name(name):
+        raise click.UsageError(f"{name!r} cannot be a login name: letters, digits, _ . - and at most 32 of them")
+    owner = None
+    if file is None:
+        file, owner = _from_main_cf(config, name)
+    try:
+        if listing:
+            _list(file)
+        elif deleting:
+            _delete(file, name or "")
+        else:
+            _set(file, name or "", _from_stdin() if stdin else _asked(name or ""), owner)
+    except UnsafeFile as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or file}: {error.strerror}") from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _from_main_cf(config: str | None, name: str | None) -> tuple[str, tuple[int, int]]:
+    """The passwd-file that main.cf names, and whose it is."""
+    path = config or next((place for place in _PLACES if os.path.exists(place)), None)
+    if path is None:
+        raise click.ClickException(
+            "there is no main.cf here and none in /etc/lanmail: say which with --config, or --file"
+        )
+    reading = read(path)
+    files = [source.path for source in reading.settings.accounts if source.kind == "passwd-file"]
+    if len(files) > 1:
+        raise click.ClickException(f"{path} names several files in accounts; say which with --file: {' '.join(files)}")
+    if not files:
+        raise click.ClickException(
+            f"the accounts of {path} are the system's: their passwords are set with: passwd {name or 'NAME'}"
+        )
+    return files[0], reading.settings.owner
+
+
+def _list(file: str) -> None:
+    passwords = read_passwords(file, owners_for_editing(file))
+    for name, _ in passwords.accounts.values():
+        click.echo(name)
+    for problem in passwords.problems:
+        click.echo(problem, err=True)
+
+
+def _delete(file: str, name: str) -> None:
+    if not delete(file, name):
+        raise click.ClickException(f"{file} has no account {name}")
+    click.echo(f"{name} has no account in {file} any more")
+
+
+def _set(file: str, name: str, password: str, owner: tuple[int, int] | None) -> None:
+    new = set_password(file, name, password, owner=owner)
+    click.echo(f"{name} has an account in {file} now" if new else f"{name} has a new password in {file}")
+
+
+def _asked(name: str) -> str:
+    password: str = click.prompt(f"Password for {name}", hide_input=True, confirmation_prompt="Once more")
+    return password
+
+
+def _from_stdin() -> str:
+    line = sys.stdin.buffer.readline(LONGEST_PASSWORD + 2)
+    return line.removesuffix(b"\n").removesuffix(b"\r").decode()
