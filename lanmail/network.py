@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# Only the address of an IPv6 network may stand in brackets, not its length.
+_NETWORK = re.compile(
+    r"(?P<plain>[0-9A-Fa-f.:]+(?:/[0-9]+)?)|\[(?P<bracketed>[0-9A-Fa-f.:]+)\](?P<length>(?:/[0-9]+)?)"
+)
 
 
 def parse_ip(text: str) -> IPAddress | None:
@@ -17,6 +23,28 @@ def parse_ip(text: str) -> IPAddress | None:
         return None
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped or address
+
+
+def parse_network(text: str) -> IPNetwork:
+    """A network as Postfix writes it: ``192.168.1.0/24``, ``[fd00::]/8``, or one address.
+
+    A v4-mapped one (Debian's ``[::ffff:127.0.0.0]/104``) is the IPv4 network that it stands for: that is how clients are
+    named here. ValueError, with a sentence, for anything else.
+    """
+    match = _NETWORK.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError
+        lax = ipaddress.ip_network(match["plain"] or match["bracketed"] + match["length"], strict=False)
+    except ValueError:
+        raise ValueError(f"{text} is not a network, such as 192.168.1.0/24 or [fd00::]/8") from None
+    address = ipaddress.ip_address((match["plain"] or match["bracketed"]).partition("/")[0])
+    if address != lax.network_address:
+        written = f"[{lax.network_address}]/{lax.prefixlen}" if lax.version == 6 else str(lax)
+        raise ValueError(f"{text} has bits set behind its netmask; perhaps you mean {written}")
+    if isinstance(lax, ipaddress.IPv6Network) and lax.network_address.ipv4_mapped and lax.prefixlen >= 96:
+        return ipaddress.IPv4Network((int(lax.network_address.ipv4_mapped), lax.prefixlen - 96))
+    return lax
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +74,16 @@ class Networks:
 
     @classmethod
     def of(cls, *networks: str) -> Networks:
-        """From the texts of networks, each perhaps after a ``!``. ValueError for one with host bits, or no network at all."""
+        """From the texts of networks, each perhaps after a ``!``.
+
+        ValueError, with a sentence for the administrator, for one with host bits or for what is no network at all.
+        """
         return cls(tuple(cls._rule(text) for text in networks))
 
     @staticmethod
     def _rule(text: str) -> tuple[bool, IPNetwork]:
         bare = text.lstrip("!")
-        # Postfix writes IPv6 as [fd00::]/8.
-        network = ipaddress.ip_network(bare.replace("[", "").replace("]", ""), strict=True)
-        return (len(text) - len(bare)) % 2 == 0, network
+        return (len(text) - len(bare)) % 2 == 0, parse_network(bare)
 
     def __contains__(self, host: object) -> bool:
         address = parse_ip(str(host))

@@ -1,0 +1,143 @@
+"""What is wrong with a configuration as a whole, and with the machine for it, where every value by itself is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lanmail.config.machine import Machine
+from lanmail.config.parameters import PARAMETERS, Settings
+from lanmail.config.problems import Problem, Severity
+from lanmail.config.syntax import normalised, words
+
+# Ports of parts that are still to come; a server that looks as if it listened there is worse than one that says so.
+NOT_THERE_YET = ("submission_port", "submissions_port", "pop3s_port")
+PAM_FOLDERS = ("/etc/pam.d", "/usr/lib/pam.d")
+
+
+def check_whole(settings: Settings) -> list[Problem]:
+    """Values that do not go together. Looks at nothing but the settings."""
+    return list(_whole(settings))
+
+
+def check_machine(settings: Settings, machine: Machine) -> list[Problem]:
+    """Accounts, folders and files that must be there, or should be. Needs no right that an ordinary user lacks."""
+    return [*_accounts(settings, machine), *_folders(settings, machine), *_files(settings, machine)]
+
+
+def _problem(severity: Severity, settings: Settings, name: str, text: str) -> Problem:
+    return Problem(severity, settings.written[name].place, f"{name}: {text}")
+
+
+def _error(settings: Settings, name: str, text: str) -> Problem:
+    return _problem(Severity.ERROR, settings, name, text)
+
+
+def _warning(settings: Settings, name: str, text: str) -> Problem:
+    return _problem(Severity.WARNING, settings, name, text)
+
+
+def _whole(settings: Settings) -> Iterator[Problem]:
+    for name in NOT_THERE_YET:
+        if settings.values[name]:
+            yield _error(settings, name, "TLS and submission are not there yet; 0 is the only value for now")
+    doors = [settings.smtp_port, settings.pop3_port, settings.smtp_endpoint, settings.pop3_endpoint]
+    if not any(doors):
+        yield _error(
+            settings, "smtp_port", "it and pop3_port are 0, and there is no endpoint: nothing would be listened on"
+        )
+    if (
+        settings.smtp_port
+        and settings.smtp_port == settings.pop3_port
+        and not (settings.smtp_endpoint or settings.pop3_endpoint)
+    ):
+        yield _error(settings, "pop3_port", f"{settings.pop3_port} is smtp_port too")
+    # local(8) refuses the same: a message could be taken that fits in no mailbox.
+    limit, message = settings.mailbox_size_limit, settings.message_size_limit
+    if limit and (limit < message or not message):
+        yield _error(
+            settings, "mailbox_size_limit", f"{limit} is less than message_size_limit ({message or 'no limit'})"
+        )
+    yield from _recipients(settings)
+    # RFC 5321, 4.2: a client that looks for loops compares the first word with its own name.
+    if settings.smtpd_banner.split()[:1] != [settings.myhostname]:
+        yield _warning(settings, "smtpd_banner", "it should begin with $myhostname")
+    for accepted, network in settings.mynetworks.rules:
+        if accepted and network.prefixlen == 0:
+            yield _warning(settings, "mynetworks", f"{network} makes the whole Internet one of ours")
+
+
+def _recipients(settings: Settings) -> Iterator[Problem]:
+    written = settings.written["local_recipient_maps"]
+    asked = [word.removeprefix("proxy:") for word in words(written.text)]
+    if not asked:
+        yield _warning(
+            settings,
+            "local_recipient_maps",
+            "empty, Postfix takes mail for anybody and returns it later; here an unknown recipient is refused at once",
+        )
+    elif asked != [word.removeprefix("proxy:") for word in words(str(PARAMETERS["local_recipient_maps"].default))]:
+        yield _error(
+            settings,
+            "local_recipient_maps",
+            f"only its default is possible: {PARAMETERS['local_recipient_maps'].default}",
+        )
+    if not settings.mydestination.names:
+        yield _warning(
+            settings, "mydestination", f"{normalised(settings.written['mydestination'].expanded)!r} makes no mail local"
+        )
+
+
+def _accounts(settings: Settings, machine: Machine) -> Iterator[Problem]:
+    owner = settings.mail_owner
+    uid = machine.user(owner)
+    if uid is None:
+        yield _error(
+            settings,
+            "mail_owner",
+            f"there is no account {owner!r}; make it with: useradd -r -M -d /nonexistent -s /usr/sbin/nologin {owner}",
+        )
+    elif uid == 0:
+        yield _error(
+            settings, "mail_owner", f"{owner!r} is root; the server must not run as root once its ports are bound"
+        )
+    system = any(source.kind == "system" for source in settings.accounts)
+    if system and settings.admin_user and len(settings.accounts) == 1 and machine.user(settings.admin_user) is None:
+        yield _warning(
+            settings, "admin_user", f"there is no account {settings.admin_user!r}; root's mail goes to the mailbox root"
+        )
+    if system and not any(machine.exists(f"{folder}/{settings.pam_service}") for folder in PAM_FOLDERS):
+        yield _warning(
+            settings,
+            "pam_service",
+            f"there is no /etc/pam.d/{settings.pam_service}, so no password is right; copy etc/pam.d/lanmail there",
+        )
+
+
+def _folders(settings: Settings, machine: Machine) -> Iterator[Problem]:
+    spool = settings.mail_spool_directory
+    if not machine.is_folder(spool):
+        yield _error(
+            settings,
+            "mail_spool_directory",
+            f"there is no folder {spool}; make it with: install -d -g mail -m 2775 {spool}",
+        )
+    queue = settings.queue_directory
+    if machine.exists(queue) and not machine.is_folder(queue):
+        yield _error(settings, "queue_directory", f"{queue} is not a folder")
+
+
+def _files(settings: Settings, machine: Machine) -> Iterator[Problem]:
+    for path in settings.alias_maps:
+        if why := _unreadable(path, machine):
+            yield _warning(settings, "alias_maps", f"cannot read {path}: {why}; there are no aliases from it")
+    for source in settings.accounts:
+        if source.kind == "passwd-file" and not machine.exists(source.path):
+            yield _warning(settings, "accounts", f"there is no {source.path}; lanmail passwd makes it")
+
+
+def _unreadable(path: str, machine: Machine) -> str:
+    try:
+        machine.read(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

@@ -1,0 +1,55 @@
+"""Defaults that depend on the machine, as Postfix makes them: never with DNS."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from lanmail.config.kinds import LISTENING, Context
+from lanmail.config.machine import Interface
+from lanmail.config.problems import BadValue
+
+
+def myhostname(context: Context) -> str:
+    """The machine's own name; where that is short, with ``mydomain`` behind it if that was set, else ``localdomain``."""
+    name = context.machine.host_name().removesuffix(".")
+    if "." in name:
+        return name
+    written = context.written("mydomain")
+    return f"{name or 'localhost'}.{'localdomain' if written is None else '$mydomain'}"
+
+
+def mydomain(context: Context) -> str:
+    """What is behind the first dot of ``myhostname``; ``localdomain`` where there is none."""
+    return context.text("myhostname").partition(".")[2] or "localdomain"
+
+
+def mynetworks(context: Context) -> str:
+    """The networks of our own addresses, by ``mynetworks_style``."""
+    style = context.text("mynetworks_style").lower()
+    own = LISTENING.read(context.text("inet_interfaces"), _Silent(context)).own
+    found = dict.fromkeys(_network(interface, style) for interface in own)
+    return " ".join(f"[{one.network_address}]/{one.prefixlen}" if one.version == 6 else str(one) for one in found)
+
+
+def _network(interface: Interface, style: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if style == "host":
+        return ipaddress.ip_network(interface.ip)
+    if style == "subnet" or interface.version == 6:  # there are no classes for IPv6
+        return interface.network
+    if style != "class":
+        raise BadValue(f"{style!r} is none of: host, subnet, class")
+    first = int(interface.ip) >> 24
+    length = 8 if first < 128 else 16 if first < 192 else 24
+    return ipaddress.ip_network((int(interface.ip), length), strict=False)
+
+
+class _Silent:
+    """A context whose warnings have been given already, where inet_interfaces was read for itself."""
+
+    def __init__(self, context: Context) -> None:
+        self.machine = context.machine
+        self.text = context.text
+        self.written = context.written
+
+    def warn(self, text: str) -> None:
+        pass

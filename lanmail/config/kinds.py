@@ -1,0 +1,374 @@
+"""The kinds of values that parameters have: how each is written, and what it becomes."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+from lanmail.config import lists
+from lanmail.config.machine import Interface, Machine
+from lanmail.config.problems import BadValue
+from lanmail.config.syntax import SPACE, decoded, table_reference, words
+from lanmail.network import IPAddress, Networks, parse_ip
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Context(Protocol):
+    """What the reading of one value may ask."""
+
+    @property
+    def machine(self) -> Machine: ...
+
+    def text(self, name: str) -> str:
+        """The value of another parameter, everything in it expanded. Raises BadValue where that one cannot be had."""
+
+    def written(self, name: str) -> str | None:
+        """The same as it was written; None where it was not."""
+
+    def warn(self, text: str) -> None:
+        """Something about this value is odd, but can be lived with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T_co]):
+    """title: what the reference calls it. read: from the expanded text of a value; raises BadValue."""
+
+    title: str
+    read: Callable[[str, Context], T_co]
+
+
+# numbers
+
+
+def _number(least: int, most: int) -> Callable[[str, Context], int]:
+    def read(text: str, _: Context) -> int:
+        if not re.fullmatch(r"[0-9]{1,19}", text):
+            raise BadValue(f"{text!r} is not a whole number written in digits alone")
+        if not least <= int(text) <= most:
+            raise BadValue(f"{text} is not between {least} and {most}")
+        return int(text)
+
+    return read
+
+
+COUNT = Kind("number", _number(0, 2**31 - 1))
+COUNT_FROM_1 = Kind("number, at least 1", _number(1, 2**31 - 1))
+OCTETS = Kind("octets", _number(0, 2**62))
+PORT = Kind("port", _number(0, 65535))
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def _time(text: str, _: Context) -> int:
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text)
+    if match is None:
+        raise BadValue(f"{text!r} is not a time, such as 30s, 5m, 4h, 2d or 1w")
+    seconds = int(match[1]) * _SECONDS[match[2] or "s"]
+    if seconds > 2**31 - 1:
+        raise BadValue(f"{text} is longer than 68 years")
+    return seconds
+
+
+TIME = Kind("time", _time)
+
+# words
+
+
+def _text(text: str, _: Context) -> str:
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise BadValue("a control character in the text")
+    return text
+
+
+TEXT = Kind("text", _text)
+
+
+def choice(*known: str) -> Kind[str]:
+    """One of these words, case ignored, as Postfix ignores it."""
+
+    def read(text: str, _: Context) -> str:
+        by_case = {word.lower(): word for word in known}
+        if text.lower() not in by_case:
+            raise BadValue(f"{text!r} is none of: {', '.join(known)}")
+        return by_case[text.lower()]
+
+    return Kind(" or ".join(f"`{word}`" for word in known), read)
+
+
+def _level(text: str, _: Context) -> str:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){0,2}", text):
+        raise BadValue(f"{text!r} is not a level, such as 3.6")
+    return text
+
+
+LEVEL = Kind("release", _level)
+
+
+def _account_name(text: str, _: Context) -> str:
+    # What an account may be called is accounts.names' business; here only what could never be one.
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}", text):
+        raise BadValue(f"{text!r} is not the name of an account")
+    return text
+
+
+ACCOUNT = Kind("account", _account_name)
+ACCOUNT_OR_NOTHING = Kind("account, or empty", lambda text, context: _account_name(text, context) if text else "")
+
+
+def _service(text: str, _: Context) -> str:
+    # The name becomes that of a file in /etc/pam.d.
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text):
+        raise BadValue(f"{text!r} is not the name of a PAM service")
+    return text
+
+
+SERVICE = Kind("name of a PAM service", _service)
+
+
+def _path(text: str, context: Context) -> str:
+    if not _text(text, context).startswith("/"):
+        raise BadValue(f"{text!r} is not an absolute path: it must begin with /")
+    return text.rstrip("/") or "/"
+
+
+PATH = Kind("absolute path", _path)
+PATH_OR_NOTHING = Kind("absolute path, or empty", lambda text, context: _path(text, context) if text else "")
+
+
+def _spool(text: str, context: Context) -> str:
+    if text.endswith("/"):
+        raise BadValue(
+            f"{text}: the / at its end asks for maildir folders in Postfix; here are mbox files only, so write it without"
+        )
+    return _path(text, context)
+
+
+SPOOL = Kind("absolute path", _spool)
+
+
+def _headers(text: str, _: Context) -> tuple[str, ...]:
+    names = tuple(word.lower().removesuffix(":") for word in words(text))
+    for name in names:
+        if not re.fullmatch(r"[!-9;-~]+", name):  # RFC 5322, 3.6.8
+            raise BadValue(f"{name!r} is not the name of a header")
+    return names
+
+
+HEADERS = Kind("list of header names", _headers)
+
+
+def _delimiters(text: str, _: Context) -> str:
+    if re.search(r"[\w\s@\"]", text):
+        raise BadValue(f"{text!r}: letters, digits, white space, @ and quotes cannot separate a name from its tag")
+    return text
+
+
+DELIMITERS = Kind("characters", _delimiters)
+
+
+def _locks(text: str, _: Context) -> frozenset[str]:
+    found = frozenset(words(text))
+    for word in sorted(found - {"dotlock", "fcntl", "flock"}):
+        raise BadValue(f"{word!r} is none of: dotlock, fcntl, flock")
+    if not found:
+        raise BadValue(
+            "no lock at all would let two programs write into a mailbox at once; fcntl, dotlock is the default"
+        )
+    return found
+
+
+LOCKS = Kind("list of `dotlock`, `fcntl`, `flock`", _locks)
+
+# names and networks
+
+
+def _host(text: str, _: Context) -> str:
+    name = text.lower()
+    if not lists.is_domain(name) or parse_ip(text) is not None:
+        raise BadValue(f"{text!r} is not a name, such as mail.example.com")
+    return name
+
+
+HOST = Kind("name of a host", _host)
+
+
+def _origin(text: str, context: Context) -> str:
+    if not text.startswith("/"):
+        return _host(text, context)
+    # Debian's Postfix alone reads a file here (myorigin = /etc/mailname), and Debian's main.cf uses it.
+    try:
+        lines = decoded(context.machine.read(text)).split("\n")
+        return _host(next((line.strip(SPACE) for line in lines if line.strip(SPACE)), ""), context)
+    except (OSError, BadValue) as error:
+        name = context.text("myhostname").lower()
+        context.warn(f"{text} names no domain ({getattr(error, 'strerror', None) or error}); using {name}")
+        return name
+
+
+ORIGIN = Kind("domain, or a file that holds one", _origin)
+
+DOMAINS = Kind("list of domains", lambda text, context: lists.domains(text, context.machine, subdomains=False))
+DOMAINS_AND_BELOW = Kind("list of domains", lambda text, context: lists.domains(text, context.machine, subdomains=True))
+NETWORKS: Kind[Networks] = Kind("list of networks", lambda text, context: lists.networks(text, context.machine))
+
+
+def _protocols(text: str, _: Context) -> frozenset[Literal[4, 6]]:
+    versions: dict[str, frozenset[Literal[4, 6]]] = {
+        "ipv4": frozenset({4}),
+        "ipv6": frozenset({6}),
+        "all": frozenset({4, 6}),
+    }
+    found: set[Literal[4, 6]] = set()
+    for word in words(text):
+        if word not in versions:
+            raise BadValue(f"{word!r} is none of: all, ipv4, ipv6")
+        found |= versions[word]
+    if not found:
+        raise BadValue("without a protocol nothing can be listened on; all is the default")
+    return frozenset(found)
+
+
+PROTOCOLS = Kind("list of `all`, `ipv4`, `ipv6`", _protocols)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """addresses: where to bind, in order; ``0.0.0.0`` and ``::`` for all. own: with which networks those stand on this machine."""
+
+    addresses: tuple[str, ...]
+    own: tuple[Interface, ...]
+
+    def is_own(self, host: str) -> bool:
+        """Whether mail for ``user@[host]`` is for us."""
+        address = parse_ip(host)
+        return any(address == interface.ip for interface in self.own)
+
+
+def _listening(text: str, context: Context) -> Listening:
+    versions = _protocols(context.text("inet_protocols"), context)
+    machine: Sequence[Interface] = [one for one in context.machine.interfaces() if one.version in versions]
+    chosen: list[IPAddress] = []
+    for word in words(text):
+        if word == "all":
+            # A machine without IPv6 has no address of it at all, and would not let us bind ::.
+            every = [
+                host for host, version in (("0.0.0.0", 4), ("::", 6)) if any(one.version == version for one in machine)
+            ]  # noqa: S104
+            if words(text) != ["all"]:
+                raise BadValue(f"all stands beside other addresses in {text!r}")
+            return Listening(tuple(every), tuple(machine))
+        if word == "loopback-only":
+            chosen += [one.ip for one in machine if one.ip.is_loopback]
+        else:
+            chosen += [address for address in _addresses(word, context, machine) if address.version in versions]
+    unique = list(dict.fromkeys(chosen))
+    if not unique:
+        raise BadValue(
+            f"{text!r} with inet_protocols = {context.text('inet_protocols')} leaves no address to listen on"
+        )
+    own = [one for one in machine if one.ip in unique]
+    for address in unique:
+        if not (address.is_loopback or any(one.ip == address for one in machine)):
+            context.warn(f"no interface of this machine has the address {address} now")
+    return Listening(tuple(str(address) for address in unique), tuple(own))
+
+
+def _addresses(word: str, context: Context, machine: Sequence[Interface]) -> list[IPAddress]:
+    if address := parse_ip(word.removeprefix("[").removesuffix("]")):
+        return [address]
+    if word.lower() == "localhost":
+        # RFC 6761, 6.3, and no DNS or /etc/hosts can be wrong about it.
+        return [
+            address
+            for address in map(parse_ip, ("127.0.0.1", "::1"))
+            if any(one.ip == address for one in machine) and address
+        ]
+    found = [address for host in context.machine.hosts(word) if (address := parse_ip(host))]
+    if not found:
+        raise BadValue(f"{word}: /etc/hosts has no such name, and DNS is not asked; write the address itself")
+    return found
+
+
+LISTENING = Kind("list of addresses", _listening)
+
+# files and accounts
+
+
+def _alias_files(text: str, context: Context) -> tuple[str, ...]:
+    paths = []
+    for word in words(text):
+        table = table_reference(word)
+        if table is None:
+            raise BadValue(f"{word} is not a table, such as hash:/etc/aliases")
+        paths.append(_path(lists.text_of(table), context))
+    return tuple(paths)
+
+
+ALIAS_FILES = Kind("list of tables", _alias_files)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSource:
+    """kind: ``system``, or ``passwd-file``, whose ``path`` is given."""
+
+    kind: Literal["system", "passwd-file"]
+    path: str = ""
+
+
+def _accounts(text: str, context: Context) -> tuple[AccountSource, ...]:
+    sources = []
+    for word in words(text):
+        bare = word[1:-1].strip(SPACE) if word.startswith("{") and word.endswith("}") else word
+        if bare == "system":
+            sources.append(AccountSource("system"))
+        elif bare.startswith("passwd-file:"):
+            sources.append(AccountSource("passwd-file", _path(bare.removeprefix("passwd-file:"), context)))
+        else:
+            raise BadValue(f"{bare!r} is neither system nor passwd-file:/path")
+    if not sources:
+        raise BadValue("without accounts nobody has mail here; system is the default")
+    return tuple(sources)
+
+
+ACCOUNTS = Kind("list of `system`, `passwd-file:PATH`", _accounts)
+
+
+@dataclass(frozen=True, slots=True)
+class UserIds:
+    """Ranges of uids, both ends in them."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def __contains__(self, uid: object) -> bool:
+        return isinstance(uid, int) and any(first <= uid <= last for first, last in self.ranges)
+
+
+def _user_ids(text: str, _: Context) -> UserIds:
+    ranges = []
+    for word in words(text):
+        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", word)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise BadValue(f"{word!r} is neither a uid nor a range, such as 1000-65533")
+        ranges.append((int(match[1]), int(match[2] or match[1])))
+    if any(first == 0 for first, _last in ranges):
+        raise BadValue("uid 0 is root, whose mail goes to admin_user or where an alias says")
+    return UserIds(tuple(ranges))
+
+
+USER_IDS = Kind("list of uids and ranges", _user_ids)
+
+
+def _endpoints(text: str, context: Context) -> tuple[str, ...]:
+    descriptions = tuple(_text(text, context).split())
+    for description in descriptions:
+        if not re.match(r"[a-z][a-z0-9]*:", description):
+            raise BadValue(f"{description!r} is no Twisted endpoint, such as tcp:2525 or systemd:domain=INET:index=0")
+    return descriptions
+
+
+ENDPOINTS = Kind("list of Twisted endpoints, separated by white space", _endpoints)

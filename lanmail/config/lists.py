@@ -1,0 +1,167 @@
+"""Lists that may stand in files: domains, networks, and the alias files; with ``!``, ``/file`` and ``type:table`` (postconf(5))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lanmail.config.machine import Machine
+from lanmail.config.problems import BadValue
+from lanmail.config.syntax import TableReference, decoded, logical_lines, table_entries, table_reference, words
+from lanmail.network import Networks
+
+# Postfix compiles these from a text file of the same name; we read that text itself, so that no postmap is needed.
+TEXT_TABLES = frozenset({"hash", "texthash", "lmdb", "btree", "cdb", "dbm", "sdbm"})
+# What else Postfix knows (DATABASE_README, socketmap_table(5) ...), so that fd00::/8 is not taken for a table.
+OTHER_TABLES = frozenset(
+    (
+        *(
+            "cidr",
+            "debug",
+            "environ",
+            "fail",
+            "htable",
+            "inline",
+            "internal",
+            "ldap",
+            "memcache",
+            "mongodb",
+            "mysql",
+            "netinfo",
+        ),
+        *(
+            "nis",
+            "nisplus",
+            "pcre",
+            "pgsql",
+            "pipemap",
+            "proxy",
+            "randmap",
+            "regexp",
+            "socketmap",
+            "sqlite",
+            "static",
+            "tcp",
+        ),
+        *("union", "unionmap", "unix"),
+    )
+)
+# A file may name a file; Postfix follows without end.
+MAX_NESTING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One pattern of a list. accepted: False behind a ``!``. origin: the file it was read from, empty for the value itself."""
+
+    pattern: str
+    accepted: bool
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.pattern} (in {self.origin})" if self.origin else self.pattern
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSet:
+    """A list of domains, read from left to right; the first that matches decides, ``!`` turns it round.
+
+    subdomains: ``example.com`` matches ``a.example.com`` too (relay_domains; parent_domain_matches_subdomains at its default).
+    """
+
+    rules: tuple[tuple[bool, str], ...] = ()
+    subdomains: bool = False
+
+    def __contains__(self, domain: object) -> bool:
+        name = str(domain).lower().removesuffix(".")
+        return next((accepted for accepted, pattern in self.rules if self._matches(name, pattern)), False)
+
+    def _matches(self, name: str, pattern: str) -> bool:
+        return name == pattern or (self.subdomains and name.endswith("." + pattern))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domains that are certainly in it, in the order of the list: to show, and to go through."""
+        return tuple(pattern for accepted, pattern in self.rules if accepted and pattern in self)
+
+    def __str__(self) -> str:
+        return ", ".join(("" if accepted else "!") + pattern for accepted, pattern in self.rules)
+
+
+def members(
+    text: str, machine: Machine, *, origin: str = "", accepted: bool = True, depth: int = 0
+) -> Iterator[Member]:
+    """Every pattern of a list, files and tables read where they stand in it. BadValue for what cannot be read."""
+    for word in words(text):
+        pattern = word.lstrip("!")
+        holds = accepted == ((len(word) - len(pattern)) % 2 == 0)
+        if not pattern:
+            raise BadValue("a ! with nothing behind it")
+        table = table_reference(pattern)
+        if pattern.startswith("/"):
+            if depth >= MAX_NESTING:
+                raise BadValue(f"{pattern}: files that name files, more than {MAX_NESTING} deep")
+            for _, line in logical_lines(decoded(_read(pattern, machine))):
+                yield from members(line, machine, origin=pattern, accepted=holds, depth=depth + 1)
+        elif table and (table.type in TEXT_TABLES or table.type in OTHER_TABLES):
+            path = text_of(table)
+            for _, key, _ in table_entries(_read(path, machine)):
+                yield Member(key, holds, path)
+        else:
+            yield Member(pattern, holds, origin)
+
+
+def text_of(table: TableReference) -> str:
+    """The path of the text behind a table. BadValue for a type whose tables are not text."""
+    if table.type not in TEXT_TABLES:
+        raise BadValue(
+            f"{table}: tables of type {table.type} are not read here; {', '.join(sorted(TEXT_TABLES))} are, and /file"
+        )
+    if not table.name.startswith("/"):
+        raise BadValue(f"{table}: the path of a table begins with /")
+    return table.name
+
+
+def _read(path: str, machine: Machine) -> bytes:
+    try:
+        return machine.read(path)
+    except OSError as error:
+        raise BadValue(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def domains(text: str, machine: Machine, *, subdomains: bool) -> DomainSet:
+    """A DomainSet from a list. BadValue for what is no domain."""
+    rules = []
+    for member in members(text, machine):
+        name = member.pattern.lower().removesuffix(".")
+        if not is_domain(name.removeprefix(".")):
+            raise BadValue(f"{member} is not a domain")
+        rules.append((member.accepted, name))
+    return DomainSet(tuple(rules), subdomains)
+
+
+def networks(text: str, machine: Machine) -> Networks:
+    """Networks from a list. BadValue for what is no network, with the network that was probably meant."""
+    return Networks(
+        tuple((member.accepted, network) for member in members(text, machine) for _, network in _network(member).rules)
+    )
+
+
+def _network(member: Member) -> Networks:
+    try:
+        return Networks.of(member.pattern)
+    except ValueError as error:
+        raise BadValue(f"{member}: {error}") from error
+
+
+def is_domain(text: str) -> bool:
+    """Whether it could be the name of a host or a domain: labels of letters, digits, ``-`` and ``_``; UTF-8 letters count."""
+    labels = text.split(".")
+    return len(text.encode("utf-8", "replace")) <= 255 and all(
+        label
+        and len(label) <= 63
+        and not label.startswith("-")
+        and not label.endswith("-")
+        and all(char.isalnum() or char in "-_" for char in label)
+        for label in labels
+    )

@@ -1,0 +1,360 @@
+"""Every parameter, declared once: name, kind, default, and one line of meaning.
+
+The reader, ``--check``, ``lanmail config``, docs/reference/parameters.md and etc/main.cf are made from this table. Names and
+defaults are Postfix's where Postfix has them; where a default is not, ``differs`` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, overload
+
+from lanmail import __version__
+from lanmail.config import defaults
+from lanmail.config.kinds import (
+    ACCOUNT,
+    ACCOUNT_OR_NOTHING,
+    ACCOUNTS,
+    ALIAS_FILES,
+    COUNT,
+    COUNT_FROM_1,
+    DELIMITERS,
+    DOMAINS,
+    DOMAINS_AND_BELOW,
+    ENDPOINTS,
+    HEADERS,
+    HOST,
+    LEVEL,
+    LISTENING,
+    LOCKS,
+    NETWORKS,
+    OCTETS,
+    ORIGIN,
+    PATH,
+    PATH_OR_NOTHING,
+    PORT,
+    PROTOCOLS,
+    SERVICE,
+    SPOOL,
+    TEXT,
+    TIME,
+    USER_IDS,
+    Context,
+    Kind,
+    choice,
+)
+from lanmail.config.problems import DEFAULT, Place
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FromMachine:
+    """A default that is found out: ``find`` gives its text (references and all), ``shown`` is what the reference says of it."""
+
+    shown: str
+    find: Callable[[Context], str]
+
+
+class Parameter(Generic[T]):
+    """One parameter; as an attribute of Settings it is the value.
+
+    default: its text as it would stand in a main.cf. meaning: one line for the reference and for etc/main.cf.
+    differs: why the default is not Postfix's. ours: Postfix has no such parameter.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        kind: Kind[T],
+        default: str | FromMachine,
+        meaning: str,
+        *,
+        differs: str = "",
+        ours: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.default = default
+        self.meaning = meaning
+        self.differs = differs
+        self.ours = ours
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, settings: None, owner: type) -> Parameter[T]: ...
+    @overload
+    def __get__(self, settings: Settings, owner: type) -> T: ...
+    def __get__(self, settings: Settings | None, owner: type) -> Parameter[T] | T:
+        return self if settings is None else cast(T, settings.values[self.name])
+
+    def __set__(self, settings: Settings, value: object) -> None:
+        raise AttributeError(f"{self.name} is as it was read")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A parameter's value as text. text: as written, or the default. expanded: with every reference replaced."""
+
+    text: str
+    expanded: str
+    place: Place
+
+    @property
+    def is_default(self) -> bool:
+        return self.place == DEFAULT
+
+
+class Settings:
+    """A whole configuration: each attribute below is a parameter and gives its value. Does not change.
+
+    values: by name, of every parameter. written: by name, the texts that the values came from.
+    """
+
+    def __init__(self, values: Mapping[str, Any], written: Mapping[str, Written]) -> None:
+        self.values = values
+        self.written = written
+
+    # who we are
+
+    myhostname = Parameter(
+        HOST,
+        FromMachine(
+            "the name of the machine, with `$mydomain` or `localdomain` behind it where it has no domain",
+            defaults.myhostname,
+        ),
+        "The full name of this machine: in the greeting, in Received headers, and in other defaults.",
+    )
+    mydomain = Parameter(
+        HOST, FromMachine("`$myhostname` without its first part", defaults.mydomain), "The domain of this network."
+    )
+    myorigin = Parameter(
+        ORIGIN,
+        "$myhostname",
+        "The domain that completes an envelope address without one. Headers are never rewritten.",
+    )
+    mail_name = Parameter(
+        TEXT,
+        "lanmail",
+        "What smtpd_banner calls this program.",
+        differs="this is not Postfix, and does not say that it is",
+    )
+    mail_version = Parameter(
+        TEXT, __version__, "The release of this program, for banners.", differs="it is our own release"
+    )
+    compatibility_level = Parameter(
+        LEVEL,
+        "3.6",
+        "Which release's defaults hold: below 2, mynetworks_style is subnet and relay_domains is $mydestination.",
+        differs="at Postfix's 0 every machine of the subnet may send to anywhere unasked; new installations of Postfix set 3.6 themselves",
+    )
+
+    # where we listen
+
+    inet_interfaces = Parameter(
+        LISTENING,
+        "all",
+        "The addresses to listen on: all, loopback-only, or addresses and names (from /etc/hosts; DNS is not asked).",
+    )
+    inet_protocols = Parameter(PROTOCOLS, "all", "The Internet protocols to listen with: all, ipv4, ipv6.")
+    smtp_port = Parameter(PORT, "25", "The port for SMTP on each address of inet_interfaces; 0: none.", ours=True)
+    pop3_port = Parameter(PORT, "110", "The port for POP3 on each address of inet_interfaces; 0: none.", ours=True)
+    submission_port = Parameter(PORT, "0", "The port for mail submission; 0: none, the only value for now.", ours=True)
+    submissions_port = Parameter(
+        PORT, "0", "The port for mail submission over TLS; 0: none, the only value for now.", ours=True
+    )
+    pop3s_port = Parameter(PORT, "0", "The port for POP3 over TLS; 0: none, the only value for now.", ours=True)
+    smtp_endpoint = Parameter(
+        ENDPOINTS,
+        "",
+        "Twisted endpoints for SMTP in place of smtp_port (systemd:domain=INET:index=0, haproxy:tcp:25).",
+        ours=True,
+    )
+    pop3_endpoint = Parameter(ENDPOINTS, "", "Twisted endpoints for POP3 in place of pop3_port.", ours=True)
+
+    # whose mail we take
+
+    mydestination = Parameter(
+        DOMAINS,
+        "$myhostname, localhost.$mydomain, localhost",
+        "The domains whose mail is delivered here: domains, !domain, /file, hash:/file.",
+    )
+    mynetworks = Parameter(
+        NETWORKS,
+        FromMachine("made by `mynetworks_style` from the addresses of `inet_interfaces`", defaults.mynetworks),
+        "The clients that are trusted as our own: networks, addresses, !network, /file.",
+    )
+    mynetworks_style = Parameter(
+        choice("host", "subnet", "class"),
+        "${{$compatibility_level} <level {2} ? {subnet} : {host}}",
+        "What mynetworks is where it is not set: this machine (host), its subnets, or its classes A, B and C.",
+    )
+    relay_domains = Parameter(
+        DOMAINS_AND_BELOW,
+        "${{$compatibility_level} <level {2} ? {$mydestination} : {}}",
+        "Domains to take mail for and to pass it on. Nothing is passed on yet: what is not in mydestination is answered as elsewhere.",
+    )
+    local_recipient_maps = Parameter(
+        TEXT,
+        "proxy:unix:passwd.byname $alias_maps",
+        "Who exists here: accounts and aliases. No other value is possible.",
+    )
+    alias_maps = Parameter(
+        ALIAS_FILES,
+        "hash:/etc/aliases",
+        "The alias files, aliases(5). hash:, texthash:, lmdb: and the like all read the text itself.",
+        differs="Postfix also asks NIS where it was built with it",
+    )
+    alias_database = Parameter(
+        ALIAS_FILES,
+        "hash:/etc/aliases",
+        "What newaliases(1) makes tables of; here nothing needs to be made, the text is read.",
+    )
+    recipient_delimiter = Parameter(
+        DELIMITERS,
+        "",
+        "Characters that separate a user from a tag: with +, julien+lists@ is julien's. Empty: none do.",
+    )
+    admin_user = Parameter(
+        ACCOUNT_OR_NOTHING,
+        "",
+        "Who gets root's mail (and postmaster's and abuse's) where no alias says so. Empty: the mailbox file root.",
+        ours=True,
+    )
+
+    # what we take
+
+    message_size_limit = Parameter(OCTETS, "10240000", "The largest message, in octets; 0: no limit.")
+    mailbox_size_limit = Parameter(
+        OCTETS, "51200000", "The largest mailbox, in octets; 0: no limit. Not less than message_size_limit."
+    )
+    line_length_limit = Parameter(COUNT_FROM_1, "2048", "The longest line of a command, in octets.")
+    hopcount_limit = Parameter(
+        COUNT_FROM_1, "50", "The most Received headers of a message; one with more runs in circles."
+    )
+    message_drop_headers = Parameter(
+        HEADERS,
+        "bcc, content-length, resent-bcc, return-path",
+        "Headers that are taken out of a message that comes in.",
+    )
+
+    # the SMTP dialogue
+
+    smtpd_banner = Parameter(
+        TEXT,
+        "$myhostname ESMTP $mail_name",
+        "The greeting behind 220. It begins with the name of the machine (RFC 5321, 4.2).",
+    )
+    smtpd_timeout = Parameter(TIME, "${stress?{10}:{300}}s", "How long a client may be silent.")
+    smtpd_recipient_limit = Parameter(COUNT_FROM_1, "1000", "The most recipients of one message.")
+    smtpd_error_sleep_time = Parameter(
+        TIME, "1s", "How long the answer to an error waits, once there were smtpd_soft_error_limit of them."
+    )
+    smtpd_soft_error_limit = Parameter(
+        COUNT, "10", "So many errors of one client without a delivery before answers wait."
+    )
+    smtpd_hard_error_limit = Parameter(
+        COUNT_FROM_1, "${stress?{1}:{20}}", "So many errors of one client without a delivery end its connection."
+    )
+    smtpd_client_connection_count_limit = Parameter(
+        COUNT, "50", "The most connections of one client at once; 0: no limit. Counts for SMTP and, apart, for POP3."
+    )
+    smtpd_client_event_limit_exceptions = Parameter(
+        NETWORKS,
+        "${smtpd_client_connection_limit_exceptions:$mynetworks}",
+        "Clients that smtpd_client_connection_count_limit does not hold for.",
+    )
+    max_connections = Parameter(
+        COUNT_FROM_1,
+        "12000",
+        "The most connections of all clients at once. (Postfix's default_process_limit has no effect here.)",
+        ours=True,
+    )
+
+    # the POP3 dialogue
+
+    pop3_banner = Parameter(TEXT, "$myhostname POP3 server ready", "The greeting behind +OK.", ours=True)
+    pop3_timeout = Parameter(
+        TIME, "600s", "How long a client that is logged in may be silent (RFC 1939 asks for ten minutes).", ours=True
+    )
+    pop3_login_timeout = Parameter(TIME, "60s", "How long a client that is not logged in may be silent.", ours=True)
+    pop3_error_limit = Parameter(COUNT_FROM_1, "20", "So many errors of one client end its connection.", ours=True)
+    pop3_claim_wait = Parameter(
+        TIME, "3s", "How long a login waits for another session to let go of the maildrop.", ours=True
+    )
+    pop3_takeover_after = Parameter(
+        TIME,
+        "30s",
+        "So long silent, a session gives way to a new login from the same address; what it marked is not deleted.",
+        ours=True,
+    )
+    pop3_uidl_format = Parameter(
+        choice("%08Xv%08Xu", "%08Xu%08Xv"),
+        "%08Xv%08Xu",
+        "How an earlier server made UIDLs of X-UID and X-IMAPbase: UW ipop3d's form, or Dovecot's, %08Xu%08Xv.",
+        ours=True,
+    )
+
+    # accounts
+
+    accounts = Parameter(
+        ACCOUNTS,
+        "system",
+        "Where accounts come from; the first that knows a name decides. system: the machine's, with passwords from PAM.",
+        ours=True,
+    )
+    pam_service = Parameter(SERVICE, "lanmail", "The PAM service, a file in /etc/pam.d.", ours=True)
+    pam_processes = Parameter(
+        COUNT_FROM_1, "4", "How many processes ask PAM; each asks for one login at a time.", ours=True
+    )
+    pam_timeout = Parameter(TIME, "15s", "After so long a PAM process is ended and replaced.", ours=True)
+    user_ids = Parameter(
+        USER_IDS,
+        "1000-65533, 65535-4294967293",
+        "The uids of the accounts that have mail. 65534 is nobody; daemons are below 1000.",
+        ours=True,
+    )
+
+    # where it lies
+
+    mail_owner = Parameter(
+        ACCOUNT,
+        "lanmail",
+        "The account that the server runs as once its ports are bound; it owns queue_directory/lanmail.",
+        differs="a Postfix on the same machine keeps its own account",
+    )
+    queue_directory = Parameter(
+        PATH,
+        "/var/spool/lanmail",
+        "All that we keep besides mailboxes lies below it, in lanmail/; the rest of it is left alone.",
+        differs="a Postfix on the same machine keeps its own folder, and may be put back as it was",
+    )
+    mail_spool_directory = Parameter(SPOOL, "/var/mail", "The folder of the mailboxes, an mbox file for each user.")
+    mailbox_delivery_lock = Parameter(
+        LOCKS,
+        "fcntl, dotlock",
+        "Which locks a mailbox gets, on every way to it. Their order is ours: dotlock first, then the kernel's.",
+    )
+    stale_lock_time = Parameter(
+        TIME, "500s", "A dotlock that nobody touched for so long is removed, if the kernel's lock is free."
+    )
+    maillog_file = Parameter(
+        PATH_OR_NOTHING, "", "The log file, opened again at SIGHUP. Empty: standard output, which systemd keeps."
+    )
+    shutdown_timeout = Parameter(
+        TIME, "30s", "How long a command under way may take to finish when the server is stopped.", ours=True
+    )
+    command_directory = Parameter(
+        PATH, "/usr/sbin", "Where Postfix's commands lie. Taken and of no effect: here is one program."
+    )
+    daemon_directory = Parameter(
+        PATH, "/usr/lib/postfix/sbin", "Where Postfix's services lie. Taken and of no effect: here is one program."
+    )
+
+
+PARAMETERS: Mapping[str, Parameter[Any]] = {
+    name: parameter for name, parameter in vars(Settings).items() if isinstance(parameter, Parameter)
+}
