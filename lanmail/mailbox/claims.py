@@ -6,13 +6,10 @@ programs lock in their own ways: it only keeps a second POP3 session out (RFC 19
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 import threading
 
-# struct flock as fcntl(2) wants it for an open file description: the whole file, and l_pid must be 0.
-_WHOLE_FILE = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+from lanmail.mailbox.locks import MailboxBusy, lock_kernel, unlock_kernel
 
 
 class Claim:
@@ -40,8 +37,8 @@ class Claim:
                 return True
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES: somebody else has it
+                lock_kernel(fd, self._path)
+            except MailboxBusy:
                 os.close(fd)
                 return False
             except BaseException:
@@ -56,6 +53,7 @@ class Claim:
             self._released = True
             if self._fd is not None:
                 # The file stays: were it removed, the next two to come could each lock a file of that name.
+                unlock_kernel(self._fd)
                 os.close(self._fd)
                 self._fd = None
 

@@ -1,0 +1,261 @@
+"""One user's maildrop as POP3 sees it: an exclusive snapshot of a mailbox that others go on delivering to.
+
+Nothing here blocks the event loop: what reads or locks (snapshot.py) runs through ``in_thread``, what waits through ``sleep``.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import IO, TypeVar, overload
+
+from zope.interface import implementer
+
+from lanmail.interfaces import IMaildrop, InThread, Letter, MessageGone, Sleep, Torn, User
+from lanmail.mailbox.claims import Claims
+from lanmail.mailbox.holdings import Holdings
+from lanmail.mailbox.index_cache import IndexCache
+from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
+from lanmail.mailbox.snapshot import Snapshot
+from lanmail.mailbox.store import MailboxFile
+from lanmail.status import Status, TemporaryFailure
+
+T = TypeVar("T")
+
+# A second login waits so long for the first session's end: a client that connects again at once is faster than its own FIN.
+CLAIM_PATIENCE = 3.0
+# Another program's lock lasts as long as it takes to read or write a mailbox. Clients give up after 30 s or a minute.
+LOCK_PATIENCE = 20.0
+# Between two tries; the real pause is between half of it and all of it, so that two who wait do not meet for ever.
+PAUSE = 0.2
+# What one hop into a thread reads of a letter. Beside it the hop's 50 us are nothing, and it is all that a slow client costs.
+WINDOW = 128 * 1024
+
+
+class MaildropInUse(TemporaryFailure):
+    """Another POP3 session has this maildrop open, and did not end within the time that a login waits."""
+
+    def __init__(self) -> None:
+        super().__init__(Status(451, "4.2.0", "Mailbox is open in another session; try again later"))
+
+
+def nobody(user: User) -> None:
+    """Is told that a maildrop is wanted, where there is no session to end."""
+
+
+class Maildrops:
+    """Opens maildrops; ``open`` is what the realm takes as ``open_maildrop``.
+
+    mailbox: gives a user's MailboxFile. adopted: the UIDLs of an older server, by content identity (uidl.unique_ids); called in
+    a thread. dice: from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        mailbox: Callable[[User], MailboxFile],
+        claims: Claims,
+        indexes: IndexCache,
+        *,
+        in_thread: InThread,
+        sleep: Sleep,
+        adopted: Callable[[User], Mapping[bytes, Sequence[str]]] = lambda user: {},
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._mailbox = mailbox
+        self._claims = claims
+        self.indexes = indexes
+        self.in_thread = in_thread
+        self._sleep = sleep
+        self.adopted = adopted
+        self._dice = dice
+        self.wanted: Callable[[User], None] = nobody
+        """Told of the user whenever a login finds the maildrop in use: whoever has it may be ended (pop3.server)."""
+
+    async def open(self, user: User) -> Maildrop:
+        """Raises MaildropInUse, or a MailboxFailure: busy, unsafe, unreadable. Where there is no mailbox file it is empty."""
+        claim = self._claims.of(user.name)
+        maildrop = Maildrop(user, self._mailbox(user), Holdings(claim), self)
+        try:
+            waited = 0.0
+            while not await self._claimed(claim.take):
+                if waited >= CLAIM_PATIENCE:
+                    raise MaildropInUse
+                self.wanted(user)
+                waited += await self.pause()
+            await maildrop.look()
+        except BaseException:  # also where nobody waits for the login any more: a thread may be on its way to the claim
+            maildrop.close()
+            raise
+        return maildrop
+
+    async def _claimed(self, take: Callable[[], bool]) -> bool:
+        try:
+            return await self.in_thread(take)
+        except OSError as error:
+            raise MailboxFailure.of(error, "cannot claim a maildrop") from error
+
+    # what an open maildrop needs of the house
+
+    async def pause(self) -> float:
+        seconds = PAUSE * (1 + self._dice()) / 2
+        await self._sleep(seconds)
+        return seconds
+
+    async def patiently(self, work: Callable[[], T]) -> T:
+        """``work`` in a thread, again while another program holds a lock. Raises MailboxBusy after LOCK_PATIENCE."""
+        waited = 0.0
+        while True:
+            try:
+                return await self.in_thread(work)
+            except MailboxBusy:
+                if waited >= LOCK_PATIENCE:
+                    raise
+            waited += await self.pause()
+
+
+class Letters(Sequence[Letter]):
+    """The letters of a snapshot: eight octets for each, however many there are."""
+
+    def __init__(self, octets: array[int]) -> None:
+        self._octets = octets
+
+    def __len__(self) -> int:
+        return len(self._octets)
+
+    @overload
+    def __getitem__(self, at: int) -> Letter: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Letter]: ...
+    def __getitem__(self, at: int | slice) -> Letter | Sequence[Letter]:
+        if isinstance(at, slice):
+            return [self[position] for position in range(*at.indices(len(self)))]
+        return Letter(range(1, len(self) + 1)[at], self._octets[at])
+
+    def __iter__(self) -> Iterator[Letter]:
+        return map(Letter, count(1), self._octets)
+
+
+@implementer(IMaildrop)
+class Maildrop:
+    """An open maildrop; its obligations are IMaildrop's. Made by ``Maildrops.open``."""
+
+    letters: Sequence[Letter] = ()
+
+    def __init__(self, user: User, mailbox: MailboxFile, holdings: Holdings, maildrops: Maildrops) -> None:
+        self.user = user
+        self._path = mailbox.path
+        self._holdings = holdings
+        self._maildrops = maildrops
+        self._snapshot = Snapshot(mailbox, holdings, maildrops.indexes.take(mailbox.path))
+        self._unique_ids: Sequence[str] | None = None
+        self._marked: set[int] = set()  # through Twisted's interface only
+        self._closed = False
+
+    async def look(self) -> None:
+        """Take the snapshot: the last step of opening."""
+        self.letters = Letters(await self._maildrops.patiently(self._snapshot.look))
+
+    async def unique_ids(self) -> Sequence[str]:
+        if self._unique_ids is None:
+            self._unique_ids = await self._maildrops.in_thread(self._name_all)
+        return self._unique_ids
+
+    async def text(self, number: int, body_lines: int | None = None) -> AsyncIterator[bytes]:
+        reading = _Reading(self._snapshot, self._holdings, number, body_lines)
+        try:
+            pieces = await self._maildrops.in_thread(reading.window)
+        except (MessageGone, Torn):
+            # Another program has rewritten the file since. The letter may stand elsewhere in it now.
+            await self._maildrops.patiently(self._snapshot.look_again)
+            reading = _Reading(self._snapshot, self._holdings, number, body_lines)
+            try:
+                pieces = await self._maildrops.in_thread(reading.window)
+            except Torn:
+                raise MessageGone from None  # nothing of it has been given to anybody
+        while pieces:
+            for piece in pieces:
+                yield piece
+            pieces = [] if reading.ended else await self._maildrops.in_thread(reading.window)
+
+    async def commit(self, deleted: frozenset[int]) -> int:
+        if not deleted:
+            return len(self.letters)
+        return await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if (index := self._snapshot.latest) is not None:
+            self._maildrops.indexes.keep(self._path, index)
+        self._holdings.close()
+
+    def _name_all(self) -> Sequence[str]:
+        return self._snapshot.unique_ids(self._maildrops.adopted(self.user))
+
+    # Twisted's IMailbox, which counts from 0 and blocks; our own protocol does not use it
+
+    @overload
+    def listMessages(self) -> list[int]: ...
+    @overload
+    def listMessages(self, i: int) -> int: ...
+    def listMessages(self, i: int | None = None) -> int | list[int]:
+        if i is None:
+            return [0 if letter.number in self._marked else letter.octets for letter in self.letters]
+        return 0 if self._number(i) in self._marked else self.letters[i].octets
+
+    def getMessage(self, i: int) -> IO[bytes]:
+        file = tempfile.SpooledTemporaryFile(WINDOW)  # noqa: SIM115  the caller closes it
+        with self._holdings:
+            file.writelines(self._snapshot.text(self._number(i), None))
+        file.seek(0)
+        return file
+
+    def getUidl(self, i: int) -> bytes:
+        if self._unique_ids is None:
+            self._unique_ids = self._name_all()
+        return self._unique_ids[self._number(i) - 1].encode("ascii")
+
+    def deleteMessage(self, i: int) -> None:
+        self._marked.add(self._number(i))
+
+    def undeleteMessages(self) -> None:
+        self._marked.clear()
+
+    def sync(self) -> None:
+        if self._marked:
+            self._snapshot.expunge(frozenset(self._marked))
+
+    def _number(self, i: int) -> int:
+        if not 0 <= i < len(self.letters):
+            raise ValueError("no such message")
+        return i + 1
+
+
+class _Reading:
+    """One letter read window by window, each in one hop into a thread."""
+
+    def __init__(self, snapshot: Snapshot, holdings: Holdings, number: int, body_lines: int | None) -> None:
+        self._snapshot = snapshot
+        self._holdings = holdings
+        self._number = number
+        self._body_lines = body_lines
+        self._text: Iterator[bytes] | None = None
+        self.ended = False
+
+    def window(self) -> list[bytes]:
+        with self._holdings:
+            if self._text is None:
+                self._text = self._snapshot.text(self._number, self._body_lines)
+            pieces: list[bytes] = []
+            room = WINDOW
+            for piece in self._text:
+                pieces.append(piece)
+                room -= len(piece)
+                if room <= 0:
+                    return pieces
+            self.ended = True
+            return pieces

@@ -1,0 +1,161 @@
+"""The letters of one mailbox as they stood at one moment, found again in a file that others write to. All of it blocks."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+
+from lanmail.interfaces import MessageGone
+from lanmail.mailbox.holdings import Holdings
+from lanmail.mailbox.index import Index, refresh
+from lanmail.mailbox.locks import MailboxFailure
+from lanmail.mailbox.store import LockedMailbox, MailboxFile
+from lanmail.mailbox.text import read_text
+from lanmail.mailbox.uidl import find_again, unique_ids
+from lanmail.mailbox.windows import Changed
+from lanmail.status import Status
+
+# A program that ignores locks may write while we read. After so many tries it is its turn to stop.
+TRIES = 3
+
+_REWRITTEN = Status(451, "4.2.0", "Another program has changed the mailbox; please come again")
+
+
+class Snapshot:
+    """Numbers mean what they meant at ``look``, whatever happens to the file meanwhile.
+
+    One thing at a time; ``close`` of the holdings may come at any moment. What fails raises MailboxFailure (MailboxBusy: try
+    again), or holdings.Closed.
+    """
+
+    def __init__(self, mailbox: MailboxFile, holdings: Holdings, known: Index | None = None) -> None:
+        self._mailbox = mailbox
+        self._holdings = holdings
+        self._taken: Index | None = None
+        self._latest = known
+        self._numbers: Sequence[int | None] | None = None  # in the latest index, by ours; None while they are the same
+
+    @property
+    def latest(self) -> Index | None:
+        """The newest index of the file, for the next session."""
+        return self._latest
+
+    def look(self) -> array[int]:
+        """Take the snapshot; the octets of each letter. No mailbox file is an empty one."""
+        with self._holdings:
+            try:
+                locked = self._mailbox.lock(create=False)
+            except FileNotFoundError:
+                self._latest = None
+                return array("Q")
+            with locked:
+                self._latest = self._taken = self._read(locked)
+            return array("Q", self._taken.octets())
+
+    def look_again(self) -> None:
+        """Find the letters in the file as it is now."""
+        with self._holdings:
+            try:
+                locked = self._mailbox.lock(create=False)
+            except FileNotFoundError:
+                self._numbers = [None] * self._count
+                return
+            with locked:
+                self._renew(locked)
+
+    def unique_ids(self, adopted: Mapping[bytes, Sequence[str]]) -> list[str]:
+        """The UIDL of every letter."""
+        with self._holdings:
+            if self._taken is None:
+                return []
+            for _ in range(TRIES):
+                try:
+                    return unique_ids(self._holdings.fd, self._taken, adopted)
+                except Changed:
+                    continue
+                except OSError as error:
+                    raise self._failure(error) from error
+            raise MailboxFailure(f"{self._mailbox.path} was rewritten while its letters were being named", _REWRITTEN)
+
+    def text(self, number: int, body_lines: int | None) -> Iterator[bytes]:
+        """As text.read_text, without the lock. Each step of it must be made inside the holdings."""
+        assert self._latest is not None
+        there = self._number(number)
+        if there is None:
+            raise MessageGone
+        return read_text(self._holdings.fd, self._latest, there, body_lines)
+
+    def expunge(self, numbers: frozenset[int]) -> int:
+        """Take these letters out and keep all others, whoever brought them; how many are left."""
+        with self._holdings:
+            try:
+                locked = self._mailbox.lock(create=False)
+            except FileNotFoundError:  # another program took everything, ours too
+                return 0
+            with locked:
+                index = self._renew(locked)
+                found = sorted(there for number in numbers if (there := self._number(number)) is not None)
+                if not all(self._number(number) or self._is_gone(number) for number in numbers):
+                    raise MailboxFailure(
+                        f"{self._mailbox.path} was rewritten; what to delete is not certain", _REWRITTEN
+                    )
+                if found:
+                    locked.take_out(_joined(index.extent(number) for number in found))
+                return len(index) - len(found)
+
+    # within
+
+    @property
+    def _count(self) -> int:
+        return len(self._taken) if self._taken is not None else 0
+
+    def _number(self, number: int) -> int | None:
+        return number if self._numbers is None else self._numbers[number - 1]
+
+    def _is_gone(self, number: int) -> bool:
+        """Of a letter that was not found again: whether it is certain that another program removed it."""
+        # Identities cost reading the whole mailbox, and only UIDL asks for them. Without them nothing can be recognised.
+        return self._taken is not None and self._taken.identity(number) is not None
+
+    def _read(self, locked: LockedMailbox) -> Index:
+        """The index of the file as it is now, under the lock; and keep it open for reading after the lock."""
+        for _ in range(TRIES):
+            try:
+                index = refresh(locked.fd, os.fstat(locked.fd), self._latest)
+            except Changed:
+                continue
+            except OSError as error:
+                raise self._failure(error) from error
+            # A copy of the descriptor has its locks too, until they are let go, which LockedMailbox does not leave to close().
+            self._holdings.read_from(os.dup(locked.fd))
+            return index
+        raise MailboxFailure(f"{locked.path} changes although it is locked", _REWRITTEN)
+
+    def _renew(self, locked: LockedMailbox) -> Index:
+        before = self._latest
+        index = self._read(locked)
+        assert before is not None and self._taken is not None
+        if index is not before and not index.continues(before):
+            try:
+                self._numbers = find_again(locked.fd, self._taken, index)
+            except Changed:
+                raise MailboxFailure(f"{locked.path} changes although it is locked", _REWRITTEN) from None
+            except OSError as error:
+                raise self._failure(error) from error
+        self._latest = index
+        return index
+
+    def _failure(self, error: OSError) -> MailboxFailure:
+        return MailboxFailure.of(error, f"cannot read {self._mailbox.path}")
+
+
+def _joined(ranges: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in order, those that touch as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
