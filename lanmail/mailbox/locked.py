@@ -1,0 +1,171 @@
+"""A mailbox whose locks we hold: written at its end, cut back, thinned out. What is in it is not looked at here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+
+from lanmail.interfaces import Report
+from lanmail.mailbox import expunge
+from lanmail.mailbox.disk import SYSTEM
+from lanmail.mailbox.dotlock import Dotlock
+from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
+from lanmail.mailbox.mbox import separation
+
+# Small pieces are gathered into writes of this many octets.
+_WRITE = 64 * 1024
+
+
+class LockedMailbox:
+    """The file while we hold its locks: a context manager that releases at its end. To be used by one thread at a time.
+
+    fd: open for reading and writing, not to be closed. device, inode: which file it is. created: this lock made it.
+    What fails raises MailboxFailure, after it was reported, and nothing is lost.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        fd: int,
+        folder: int,
+        created: bool,
+        dotlock: Dotlock | None,
+        journal: str,
+        report: Report,
+    ) -> None:
+        found = os.fstat(fd)
+        self.path = path
+        self.fd = fd
+        self.device = found.st_dev
+        self.inode = found.st_ino
+        self.created = created
+        self._folder = folder
+        # A file that was empty may be one that we made just before a crash, and its name may not be on the disk yet.
+        self._name_unsynced = created or found.st_size == 0
+        self._dotlock = dotlock
+        self._journal = journal
+        self._report = report
+        self._held = ExitStack()
+
+    def keep(self, held: ExitStack) -> None:
+        """Take over what is to be undone at ``release``."""
+        self._held = held
+
+    def length(self) -> int:
+        """Octets in the file now."""
+        return os.fstat(self.fd).st_size
+
+    def append(self, pieces: Iterable[bytes]) -> int:
+        """Write the pieces at the end, after the separation that the end needs; where our octets (separation included) begin.
+
+        Whole or not at all while we live: whatever fails, also in ``pieces``, the file is cut back. It is not synced.
+        Raises MailboxBusy where another program has taken our locks or replaced the file since.
+        """
+        self._must_be_intact()
+        begin = end = self.length()
+        try:
+            # Four octets are enough to see an empty line, also behind a CRLF that another program wrote.
+            for batch in _gathered(separation(self._read(max(0, begin - 4), 4)), pieces):
+                end += self._write(batch, end)
+        except BaseException:
+            self.cut_back(begin)
+            raise
+        return begin
+
+    def sync(self) -> None:
+        """What was written is on stable storage, and the name of a new file too."""
+        try:
+            os.fsync(self.fd)
+            if self._name_unsynced:
+                os.fsync(self._folder)
+                self._name_unsynced = False
+        except OSError as error:
+            raise self._failure(error, f"cannot sync {self.path}") from error
+
+    def cut_back(self, length: int) -> None:
+        """Make the file so long again, on stable storage. A file that is shorter stays as it is."""
+        try:
+            if self.length() > length:
+                os.ftruncate(self.fd, length)
+            os.fsync(self.fd)
+        except OSError as error:
+            raise self._failure(error, f"cannot cut {self.path} back to {length} octets") from error
+
+    def take_out(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Remove these octets (start, end), in order and apart, in place and on stable storage: all of them or none.
+
+        It is fit for any size. Raises MailboxBusy where another program has taken our locks or replaced the file since. After a
+        MailboxFailure in the middle the next ``lock`` finishes the work; after one before that nothing has changed.
+        """
+        self._must_be_intact()
+        try:
+            expunge.take_out(self.fd, self._journal, ranges, keep_alive=self.touch)
+        except OSError as error:
+            raise self._failure(error, f"cannot take messages out of {self.path}") from error
+
+    def finish_expunge(self) -> None:
+        """Finish what an earlier ``take_out`` was stopped in; ``MailboxFile.lock`` calls it. Raises OSError."""
+        told = expunge.finish(self.fd, self._journal, keep_alive=self.touch)
+        if told:
+            self._report("{path}: {told}", path=self.path, told=told)
+
+    def touch(self) -> None:
+        """Keep our dotlock fresh: call it at least every minute while the lock is held. Never raises."""
+        if self._dotlock is not None:
+            self._dotlock.touch()
+
+    def intact(self) -> bool:
+        """Whether our dotlock and the file are where they were: another program may have broken the one or replaced the other."""
+        try:
+            there = os.lstat(os.path.basename(self.path), dir_fd=self._folder)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self.fd)) and (self._dotlock is None or self._dotlock.stands())
+
+    def release(self) -> None:
+        """Let go, in the opposite order. May be called more than once."""
+        self._held.close()
+
+    def __enter__(self) -> LockedMailbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _must_be_intact(self) -> None:
+        if not self.intact():
+            raise MailboxBusy(self.path, "a program that broke our lock or replaced the file")
+
+    def _read(self, offset: int, count: int) -> bytes:
+        try:
+            return os.pread(self.fd, count, offset)
+        except OSError as error:
+            raise self._failure(error, f"cannot read {self.path}") from error
+
+    def _write(self, data: bytes, offset: int) -> int:
+        try:
+            SYSTEM.write(self.fd, data, offset)
+            return len(data)
+        except OSError as error:
+            raise self._failure(error, f"cannot write to {self.path}") from error
+
+    def _failure(self, error: OSError, doing: str) -> MailboxFailure:
+        failure = MailboxFailure.of(error, doing)
+        self._report("mailbox: {detail}", detail=failure.detail)
+        return failure
+
+
+def _gathered(first: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The octets in batches that are worth a system call."""
+    batch = bytearray(first)
+    for piece in pieces:
+        batch += piece
+        if len(batch) >= _WRITE:
+            yield bytes(batch)
+            batch.clear()
+    if batch:
+        yield bytes(batch)

@@ -1,0 +1,205 @@
+"""One user's mbox file: opened safely and locked, or refused. What is done with it then is in ``locked.py``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+from lanmail.interfaces import Report, User
+from lanmail.mailbox import expunge
+from lanmail.mailbox.dotlock import Dotlock
+from lanmail.mailbox.locked import LockedMailbox
+from lanmail.mailbox.locks import (
+    Locking,
+    MailboxBusy,
+    MailboxFailure,
+    MailboxUnsafe,
+    lock_kernel,
+    unlock_kernel,
+)
+from lanmail.mailbox.newborn import Newborn
+
+__all__ = ["LockedMailbox", "Locking", "MailboxBusy", "MailboxFailure", "MailboxFile", "MailboxUnsafe"]
+
+T = TypeVar("T")
+
+# O_NONBLOCK: a fifo in the mailbox's place must not hold us up until somebody reads it; on a file it means nothing.
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+# What open(2) says of things that are no file: a symbolic link, a folder, a socket.
+_NO_FILE = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a folder", errno.ENXIO: "a socket"}
+
+
+class MailboxFile:
+    """One user's mbox file. Cheap, holds nothing open, and nothing in it must be shared with another process.
+
+    group: the group that a new mailbox gets, with mode 0660; None: the owner's own, with mode 0600.
+    state_folder: where the redo journal of an interrupted expunge lies; it exists, is ours alone, and outlives a reboot.
+    mend: called with the mailbox each time it was locked and an interrupted expunge was finished, before anybody else sees it.
+
+    Run as root, the mailbox belongs to ``owner``. Run as somebody else it may also belong to whoever we are, as it does when we
+    made it; it is then no other user's, since nobody but root could have given it to us.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        owner: User,
+        *,
+        group: int | None,
+        locking: Locking,
+        state_folder: str,
+        report: Report,
+        mend: Callable[[LockedMailbox], None] | None = None,
+    ) -> None:
+        self.path = path
+        self._name = os.path.basename(path)
+        self._owner = owner
+        self._group = group
+        self._locking = locking
+        self._journal = expunge.journal_path(state_folder, owner.name)
+        self._report = report
+        self._mend = mend
+
+    def lock(self, *, create: bool) -> LockedMailbox:
+        """Try once, never wait. Raises MailboxBusy; MailboxUnsafe; MailboxFailure; FileNotFoundError, only where not ``create``.
+
+        MailboxUnsafe and MailboxFailure have been reported before they are raised, here and in all that the mailbox does.
+        """
+        with ExitStack() as held:
+            mailbox = self._reporting(lambda: self._lock(held, create))
+            self._reporting(mailbox.finish_expunge)
+            if self._mend is not None:
+                self._mend(mailbox)
+            mailbox.keep(held.pop_all())
+        return mailbox
+
+    def _reporting(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (MailboxBusy, FileNotFoundError):
+            raise
+        except MailboxFailure as failure:
+            self._report("mailbox of {user} refused: {detail}", user=self._owner.name, detail=failure.detail)
+            raise
+        except OSError as error:
+            unusable = MailboxFailure.of(error, f"cannot use {self.path}")
+            self._report("mailbox of {user} refused: {detail}", user=self._owner.name, detail=unusable.detail)
+            raise unusable from error
+
+    def _lock(self, held: ExitStack, create: bool) -> LockedMailbox:
+        folder = self._open_folder()
+        held.callback(os.close, folder)
+        if not create:
+            os.lstat(self._name, dir_fd=folder)  # a dotlock for a mailbox that does not exist would be a surprise
+        dotlock = None
+        if self._locking.dotlock:
+            dotlock = Dotlock(folder, self.path, self._locking.stale_lock_time)
+            dotlock.take(lambda: self._at_rest(folder))
+            held.callback(self._let_go, dotlock)
+        # The dotlock comes before the open: another program may replace the file in between, and we would then write to a
+        # mailbox that nobody can see any more. Some programs use the kernel lock alone, so it is looked at once more below.
+        fd, created = self._open(folder, create)
+        held.callback(os.close, fd)
+        held.callback(unlock_kernel, fd)
+        if not created:
+            self._lock_kernel(fd)
+        mailbox = LockedMailbox(self.path, fd, folder, created, dotlock, self._journal, self._report)
+        if not mailbox.intact():
+            raise MailboxBusy(self.path, "a program that has just replaced it")
+        return mailbox
+
+    def _open_folder(self) -> int:
+        folder = os.path.dirname(self.path) or "."
+        try:
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:  # a folder that is missing is somebody's mistake, and not a user without mail
+            raise OSError(
+                errno.EIO if error.errno == errno.ENOENT else error.errno, f"{error.strerror}: {folder}"
+            ) from error
+
+    def _open(self, folder: int, create: bool) -> tuple[int, bool]:
+        for _ in range(3):
+            try:
+                return self._open_file(folder), False
+            except FileNotFoundError:
+                if not create:
+                    raise
+            try:
+                return self._create(folder), True
+            except FileExistsError:  # somebody without a dotlock made it in between
+                pass
+        raise MailboxBusy(self.path, "a program that keeps replacing it")
+
+    def _open_file(self, folder: int) -> int:
+        """The mailbox, unlocked. Opened first and judged afterwards: what was judged by its name could be swapped before the open."""
+        try:
+            fd = os.open(self._name, _OPEN, dir_fd=folder)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise MailboxUnsafe(f"{self.path} is {_NO_FILE[error.errno]}") from error
+            raise
+        try:
+            self._judge(os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _judge(self, found: os.stat_result) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise MailboxUnsafe(f"{self.path} is not a file")
+        if found.st_nlink == 0:
+            raise MailboxBusy(self.path, "a program that has just removed it")
+        if found.st_nlink > 1:
+            raise MailboxUnsafe(f"{self.path} has {found.st_nlink} names (hard links)")
+        allowed = {self._owner.uid} if os.geteuid() == 0 else {self._owner.uid, os.geteuid()}
+        if found.st_uid not in allowed:
+            raise MailboxUnsafe(
+                f"{self.path} belongs to uid {found.st_uid}, not to {self._owner.name} ({self._owner.uid})"
+            )
+
+    def _create(self, folder: int) -> int:
+        """A new mailbox, which appears locked, with its owner and its mode: nobody can find it as root's and refuse it."""
+        with Newborn(folder) as newborn:
+            mode = 0o600
+            if os.geteuid() == 0:
+                os.fchown(newborn.fd, self._owner.uid, self._owner.gid if self._group is None else self._group)
+            elif self._group is not None:
+                os.fchown(newborn.fd, -1, self._group)
+            if self._group is not None:
+                mode = 0o660
+            os.fchmod(newborn.fd, mode)
+            self._lock_kernel(newborn.fd)
+            newborn.appear(self._name)
+            return newborn.keep()
+
+    def _lock_kernel(self, fd: int) -> None:
+        lock_kernel(fd, self.path, ofd=self._locking.fcntl, flock=self._locking.flock)
+
+    @contextmanager
+    def _at_rest(self, folder: int) -> Iterator[None]:
+        """Hold the kernel lock of the mailbox, if there is one, while a stale dotlock is broken."""
+        try:
+            fd = self._open_file(folder)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            lock_kernel(fd, self.path, ofd=True, flock=self._locking.flock)
+            yield
+            unlock_kernel(fd)
+        finally:
+            os.close(fd)
+
+    def _let_go(self, dotlock: Dotlock) -> None:
+        # An expunge that failed in the middle leaves a mailbox that only we can put right, with its journal. Until then the dotlock
+        # stays, which keeps the others out for as long as they believe in old dotlocks. We break our own at the next use.
+        try:
+            dotlock.release(leave=os.path.lexists(self._journal))
+        except OSError as error:
+            self._report("cannot remove the dotlock {path}.lock: {error}", path=self.path, error=error.strerror)
