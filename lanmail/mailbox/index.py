@@ -1,0 +1,218 @@
+"""Where each message of an mbox stands and how many octets it has: compact, and cheap to bring up to date.
+
+The index is a cache and never the truth. Nothing in it is hashed that only UIDL needs: identities are added to it
+when somebody asks (uidl.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from lanmail.mailbox.scan import HEADER_READ, Found, Scan
+from lanmail.mailbox.windows import Changed, read_exactly
+
+__all__ = ["IDENTITY", "SMALL", "Changed", "Entry", "Index", "Stamp", "refresh", "scan"]
+
+IDENTITY = 16  # octets of a content identity
+SMALL = 1 << 20  # a mailbox up to this size is compared whole, and its index is not worth keeping on disk
+
+# The kernel stamps files with the time of its last tick, 1 to 10 ms ago: two changes within one tick leave the same
+# stamp. Only a file that had been left alone for longer than this when it was read is believed by its stamp alone.
+_TICK_NS = 50_000_000
+
+_TAIL = 4 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message as it stands in the file. Offsets in octets from the file's start.
+
+    start: of the `From ` line. text: of the line after it. end: of the text, without the empty line that ends the
+    message. next: where the next message starts, or the end of the file. octets: as POP3 counts them. flags: of scan.py.
+    """
+
+    start: int
+    text: int
+    end: int
+    next: int
+    octets: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells whether a file is the same as when it was read. The change time cannot be set back by any program."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> Stamp:
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def settled(self, now_ns: int) -> bool:
+        """Whether whatever changes the file from now on changes this stamp too."""
+        return now_ns - self.ctime_ns > _TICK_NS
+
+
+class Index:
+    """The messages of one mbox that POP3 shows, numbered from 1. c-client's pseudo message is not among them.
+
+    It does not change, except that identities are added. 20 octets a message, 36 with its identity.
+    """
+
+    def __init__(self, stamp: Stamp, *, settled: bool) -> None:
+        self.stamp = stamp
+        self.settled = settled
+        self.starts = array("Q")
+        self.lines = array("H")  # octets of each `From ` line with its line end
+        self.gaps = array("B")  # octets of the empty line behind each message
+        self.more = array("q")  # what each message has as POP3 counts beyond the octets of its text in the file
+        self.flags = array("B")
+        self.end = 0  # of the last message
+        self.awaited: int | None = None  # see scan.Scan
+        self.identities = bytearray()  # of the first messages; uidl.identify adds the rest
+        self.witness = b""  # digest of what must be found again when the file has grown
+        self.lineage: object = object()  # what is the same in all indexes in which a number means the same message
+
+    @property
+    def size(self) -> int:
+        """Octets of the file when it was read."""
+        return self.stamp.size
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def entry(self, number: int) -> Entry:
+        """Raises IndexError where there is no such number."""
+        if number < 1:
+            raise IndexError(number)
+        at = number - 1
+        start, next_ = self.extent(number)
+        text, end = start + self.lines[at], next_ - self.gaps[at]
+        return Entry(start, text, end, next_, end - text + self.more[at], self.flags[at])
+
+    def octets(self) -> Iterator[int]:
+        """Of every message, in order."""
+        ends = iter(self.starts)
+        next(ends, None)
+        for start, line, gap, more in zip(self.starts, self.lines, self.gaps, self.more, strict=True):
+            yield next(ends, self.end) - gap - start - line + more
+
+    def extent(self, number: int) -> tuple[int, int]:
+        """The octets of the file to take out when this message is expunged: from its `From ` line to the next one."""
+        return self.starts[number - 1], self.starts[number] if number < len(self.starts) else self.end
+
+    def identity(self, number: int) -> bytes | None:
+        """The content identity of a message (from 1) where it is known already."""
+        return bytes(self.identities[(number - 1) * IDENTITY : number * IDENTITY]) or None
+
+    def continues(self, earlier: Index) -> bool:
+        """Whether each number of ``earlier`` means the same message here."""
+        return self.lineage is earlier.lineage and len(self) >= len(earlier)
+
+    def holds(self, fd: int, stat: os.stat_result) -> bool:
+        """Whether each message still stands where the index says, in a file of which ``stat`` was just taken.
+
+        Believed of a file that is unchanged, and of one that has grown where header and tail of the last message (a small
+        mailbox: all of it) are as they were and a message starts exactly at the old end. Raises OSError.
+        """
+        stamp = Stamp.of(stat)
+        if (stamp.device, stamp.inode) != (self.stamp.device, self.stamp.inode) or stamp.size < self.size:
+            return False
+        if stamp == self.stamp and self.settled:
+            return True
+        grown = stamp.size > self.size
+        if not grown and stamp != self.stamp and self.size > SMALL:
+            return (
+                False  # a change somewhere, perhaps in the middle, which the witness of a large mailbox would not show
+            )
+        if grown and (not len(self) or (self.awaited is not None and stamp.size >= self.awaited)):
+            return False
+        try:
+            return self.witness == _witness(fd, self) and (not grown or Scan(fd, stamp.size, self.size).starts_there())
+        except Changed:
+            return False
+
+    def _add(self, found: Found) -> None:
+        self.starts.append(found.start)
+        self.lines.append(found.text - found.start)
+        self.gaps.append(found.next - found.end)
+        self.more.append(found.octets - (found.end - found.text))
+        self.flags.append(found.flags)
+        self.end = found.next
+
+    def _grown(self, stamp: Stamp, *, settled: bool) -> Index:
+        """A copy to which more messages can be added."""
+        index = Index(stamp, settled=settled)
+        for name in ("starts", "lines", "gaps", "more", "flags", "identities"):
+            setattr(index, name, getattr(self, name)[:])
+        index.end, index.awaited, index.lineage = self.end, self.awaited, self.lineage
+        return index
+
+
+def scan(fd: int, stat: os.stat_result, *, now_ns: int | None = None) -> Index:
+    """Read the whole file of which ``stat`` was just taken. Raises Changed where it is not the same file at the end; OSError.
+
+    now_ns: the time when ``stat`` was taken, in nanoseconds since the epoch.
+    """
+    return _read(fd, Index(*_stamped(stat, now_ns)), 0)
+
+
+def refresh(fd: int, stat: os.stat_result, previous: Index | None, *, now_ns: int | None = None) -> Index:
+    """An index that is true for the file of which ``stat`` was just taken (fstat of ``fd``, under the lock).
+
+    Unchanged: ``previous`` or its like. Grown: ``previous`` and what was appended. Anything else: read again.
+    ``continues`` of the result says whether the numbers of ``previous`` still mean the same messages.
+    Raises Changed, OSError.
+    """
+    stamp, settled = _stamped(stat, now_ns)
+    if previous is None or not previous.holds(fd, stat):
+        return _read(fd, Index(stamp, settled=settled), 0)
+    if stamp == previous.stamp and previous.settled:
+        return previous
+    index = previous._grown(stamp, settled=settled)
+    if stamp.size > previous.size:
+        return _read(fd, index, previous.size)
+    index.witness = previous.witness
+    return index
+
+
+def _stamped(stat: os.stat_result, now_ns: int | None) -> tuple[Stamp, bool]:
+    stamp = Stamp.of(stat)
+    return stamp, stamp.settled(time.time_ns() if now_ns is None else now_ns)
+
+
+def _read(fd: int, index: Index, start: int) -> Index:
+    """Add the messages from there on to the end of the file."""
+    reading = Scan(fd, index.size, start)
+    for found in reading.messages():
+        if not found.pseudo:
+            index._add(found)
+    if reading.awaited is not None:
+        index.awaited = reading.awaited if index.awaited is None else min(index.awaited, reading.awaited)
+    index.witness = _witness(fd, index)
+    if Stamp.of(os.fstat(fd)) != index.stamp:
+        raise Changed
+    return index
+
+
+def _witness(fd: int, index: Index) -> bytes:
+    """Digest of a small mailbox, or of header and tail of the last message of a large one."""
+    digest = blake2b(digest_size=IDENTITY)
+    if index.size <= SMALL:
+        digest.update(read_exactly(fd, index.size, 0))
+    elif len(index):
+        start, end = index.extent(len(index))
+        digest.update(read_exactly(fd, min(HEADER_READ, end - start), start))
+        tail = max(start, end - _TAIL)
+        digest.update(read_exactly(fd, end - tail, tail))
+    return digest.digest()

@@ -1,0 +1,216 @@
+"""Finding the messages of an mbox: one pass over the file, in windows, with the searches left to `bytes.find` and `count`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lanmail.mailbox import mbox
+from lanmail.mailbox.windows import Window
+
+# What a header says about its message is looked for in so many octets of it. Real ones have some thousand; without a
+# limit one message that is all header would have to be held whole.
+HEADER_READ = 64 << 10
+
+# Flags of a message.
+OURS = 1  # lanmail wrote it: its lines `>From ` were quoted
+CRLF = 2  # its lines end with CR LF in the file
+UNENDED = 4  # its last line has no line end
+
+_CONTENT_LENGTH = re.compile(
+    rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh][ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)"
+)
+_PSEUDO = re.compile(rb"\nsubject:[ \t]*DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", re.IGNORECASE)
+_PSEUDO_STATE = re.compile(rb"\nx-imap(?:base)?:", re.IGNORECASE)
+
+_LF = 0x0A
+_CR = 0x0D
+_MARK = 0x3E
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One message in the file; the fields are those of index.Entry. ``gap``: octets from ``end`` to ``next``: the empty line."""
+
+    start: int
+    text: int
+    end: int
+    next: int
+    octets: int
+    flags: int
+    pseudo: bool  # c-client's, which no client sees
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    body: int | None  # offset of the body; None where the header's end was not seen
+    flags: int
+    content_length: int | None
+    pseudo: bool
+
+
+class Scan:
+    """The messages from ``start`` on, in the order of the file.
+
+    awaited: after the scan, the smallest offset behind the end of the file at which some Content-Length expects its
+    message to end; None where there is none. When the file grows beyond it, that message may turn out to be longer.
+    """
+
+    def __init__(self, fd: int, size: int, start: int = 0) -> None:
+        self._window = Window(fd, size)
+        self._size = size
+        self._start = start
+        self.awaited: int | None = None
+
+    def messages(self) -> Iterator[Found]:
+        """Raises windows.Changed, OSError."""
+        start = self._first()
+        while start < self._size:
+            found = self._message(start)
+            yield found
+            start = found.next
+
+    def starts_there(self) -> bool:
+        """Whether a message starts exactly at ``start``. Raises windows.Changed, OSError."""
+        return self._separator_at(self._start)
+
+    def _first(self) -> int:
+        """Where the first message starts; the end of the file where there is none."""
+        window = self._window
+        window.show(max(0, self._start - 3), mbox.LONGEST_SEPARATOR + 5)
+        if self._separator_at(self._start):
+            return self._start
+        return self._next_separator(self._start)[0]
+
+    def _separator_at(self, offset: int) -> bool:
+        """Whether a `From ` line stands there, at the start of the file or after an empty line."""
+        if offset and not self._empty_line_before(offset):
+            return False
+        line = self._window.peek(offset, mbox.LONGEST_SEPARATOR + 2)
+        return line.startswith(b"From ") and mbox.is_separator(line.split(b"\n", 1)[0])
+
+    def _empty_line_before(self, offset: int) -> int:
+        """The octets of the empty line (nothing, or one CR, and LF) that ends at this offset; 0 where there is none."""
+        before = self._window.peek(max(0, offset - 3), min(3, offset))
+        if before.endswith(b"\n\n") or before == b"\n":
+            return 1
+        return 2 if before in (b"\n\r\n", b"\r\n") else 0
+
+    def _message(self, start: int) -> Found:
+        window = self._window
+        window.show(start, mbox.LONGEST_SEPARATOR + 2 + HEADER_READ)
+        line_end = window.data.find(b"\n", start - window.base)
+        text = self._size if line_end < 0 else window.base + line_end + 1
+        header = self._header(text, first=start == 0)
+        believed = (
+            None
+            if header.content_length is None or header.body is None
+            else self._end_by_length(header.body + header.content_length)
+        )
+        next_, line_feeds, pairs, quoted = self._next_separator(text, believed, counting=True, flags=header.flags)
+        end = max(text, next_ - self._empty_line_before(next_))
+        flags = header.flags
+        if end < next_:  # the empty line was counted, and is not text
+            line_feeds -= 1
+            pairs -= 1 if flags & CRLF and next_ - end == 2 else 0
+        octets = end - text + line_feeds - pairs - quoted
+        if end > text and window.peek(end - 1, 1) != b"\n":
+            flags |= UNENDED
+            octets += 2
+        return Found(start, text, end, next_, octets, flags, header.pseudo)
+
+    def _header(self, text: int, *, first: bool) -> _Header:
+        """What the header says, of which the window shows the start."""
+        data = self._window.data
+        # The line end of the `From ` line is included, so that each field has a line end before it.
+        begin = text - self._window.base - 1
+        limit = min(len(data), begin + 1 + HEADER_READ)
+        flags = 0
+        # The header ends with its first empty line: nothing, or one CR. Behind it may be another message's header.
+        blank, empty = data.find(b"\n\n", begin, limit), 2
+        with_cr = data.find(b"\n\r\n", begin, limit if blank < 0 else blank)
+        if with_cr >= 0:
+            blank, empty = with_cr, 3
+        header_end = limit if blank < 0 else blank + empty
+        first_end = data.find(b"\n", begin + 1, header_end)
+        if first_end > 0 and data[first_end - 1] == _CR:
+            # One field that ends otherwise, and each CR is text.
+            lines = data.count(b"\n", begin + 1, header_end)
+            flags |= CRLF if lines == data.count(b"\r\n", begin + 1, header_end) else 0
+        if mbox.is_ours(data[begin + 1 : min(header_end, begin + 1 + 8192)]):
+            flags |= OURS
+        content_length = None
+        pseudo = False
+        if not flags & OURS:  # in what we wrote each `From ` line of the body is quoted: there is nothing to skip
+            lengths = _CONTENT_LENGTH.findall(data, begin, header_end)
+            if len(lengths) == 1:
+                content_length = int(lengths[0])
+            if first:
+                pseudo = bool(_PSEUDO.search(data, begin, header_end) and _PSEUDO_STATE.search(data, begin, header_end))
+        return _Header(None if blank < 0 else self._window.base + header_end, flags, content_length, pseudo)
+
+    def _end_by_length(self, expected: int) -> int | None:
+        """Where the next message starts if a body that ends at ``expected`` can be believed, else None.
+
+        Believed only where a separator or the end of the file stands exactly there, or after one line end. Whatever a
+        sender writes into Content-Length, a message ends only where one could have ended anyway.
+        """
+        if expected > self._size:
+            self.awaited = expected if self.awaited is None else min(self.awaited, expected)
+            return None
+        line_end = self._window.peek(expected, 2)
+        ends = [expected]
+        if line_end[:1] == b"\n":
+            ends.append(expected + 1)
+        elif line_end == b"\r\n":
+            ends.append(expected + 2)
+        for end in ends:
+            if end == self._size or self._separator_at(end):
+                return end
+        return None
+
+    def _next_separator(
+        self, text: int, known: int | None = None, *, counting: bool = False, flags: int = 0
+    ) -> tuple[int, int, int, int]:
+        """Where the next message starts, and between here and there: LFs, CR LF pairs (of a CRLF message), quoted lines (of ours).
+
+        text: the start of a line. known: the next message is known to start there.
+        """
+        window, size = self._window, self._size
+        line_feeds = pairs = quoted = 0
+        counted = looked = text  # what stands before these was counted, and searched for `From `
+        while True:
+            window.show(max(0, counted - 3), min(size - counted, 4 * mbox.LONGEST_SEPARATOR) + 3)
+            data, base = window.data, window.base
+            visible = min(len(data), (size if known is None else known) - base)
+            next_ = size if known is None else known
+            done = base + visible >= next_
+            at = data.find(b"From ", looked - base, visible)
+            while at >= 0:
+                before = data[at - 1] if at else _LF
+                if before == _LF and known is None:
+                    if len(data) < at + mbox.LONGEST_SEPARATOR + 2 and window.stop < size:
+                        done = False
+                        break
+                    if self._separator_at(base + at):
+                        next_, done = base + at, True
+                        break
+                elif before == _MARK and flags & OURS and window.marks_only(base + at):
+                    quoted += 1
+                at = data.find(b"From ", at + 5, visible)
+            if done:
+                upto = next_ - base
+            else:
+                # `From ` may be cut by the window's end, and the line before it is looked at again. A pair is not cut.
+                looked = max(looked, base + (at if at >= 0 else visible - 4))
+                upto = min(looked - base, visible - 4)
+                if data[upto - 1] == _CR:
+                    upto -= 1
+            if counting and base + upto > counted:
+                line_feeds += data.count(b"\n", counted - base, upto)
+                if flags & CRLF:
+                    pairs += data.count(b"\r\n", counted - base, upto)
+            if done:
+                return next_, line_feeds, pairs, quoted
+            counted = max(counted, base + upto)

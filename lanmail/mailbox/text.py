@@ -1,0 +1,137 @@
+"""One message of an mbox as POP3 sends it: CRLF line ends, unquoted where we had quoted it, in pieces."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+from lanmail.interfaces import MessageGone, Torn
+from lanmail.mailbox.index import Entry, Index, Stamp
+from lanmail.mailbox.mbox import Unquoting, is_separator
+from lanmail.mailbox.scan import CRLF, OURS, UNENDED
+from lanmail.mailbox.windows import Changed, read_exactly
+
+PIECE = 64 << 10
+
+
+def read_text(fd: int, index: Index, number: int, body_lines: int | None = None) -> Iterator[bytes]:
+    """The message in pieces of about 64 KiB; with ``body_lines`` its header, the empty line and so many lines.
+
+    Works without the lock. Before the first piece, and whenever the file has changed between two, it is checked that the
+    message still stands where the index says. Raises MessageGone before the first piece, Torn after it; OSError.
+    The whole message has exactly ``index.entry(number).octets`` octets, or Torn is raised at its end.
+    """
+    entry = index.entry(number)
+    watch = _Watch(fd, index, entry)
+    top = None if body_lines is None else _Top(body_lines)
+    wire = _Wire(entry.flags)
+    begun = False
+    octets = 0
+    try:
+        watch.look()
+        for offset in range(entry.text, entry.end, PIECE):
+            raw = read_exactly(fd, min(PIECE, entry.end - offset), offset)
+            # After the read: whatever changed these octets before we read them shows now.
+            watch.look()
+            if top is not None:
+                raw = top.feed(raw)
+            piece = wire.feed(raw)
+            if piece:
+                begun = True
+                octets += len(piece)
+                yield piece
+            if top is not None and top.ended:
+                break
+        piece = wire.finish(unended=bool(entry.flags & UNENDED) and not (top is not None and top.ended))
+    except (Changed, _Moved):
+        raise (Torn if begun else MessageGone) from None
+    octets += len(piece)
+    if body_lines is None and octets != entry.octets:
+        raise Torn
+    if piece:
+        yield piece
+
+
+class _Moved(Exception):
+    """The message does not stand where the index says."""
+
+
+class _Watch:
+    """Knows whether one message is still in its place."""
+
+    def __init__(self, fd: int, index: Index, entry: Entry) -> None:
+        self._fd = fd
+        self._index = index
+        self._entry = entry
+        self._believed: Stamp | None = index.stamp if index.settled else None
+
+    def look(self) -> None:
+        """Raises _Moved, Changed."""
+        now = time.time_ns()
+        stat = os.fstat(self._fd)
+        stamp = Stamp.of(stat)
+        if stamp == self._believed:
+            return
+        entry = self._entry
+        if not self._index.holds(self._fd, stat) or not is_separator(
+            read_exactly(self._fd, entry.text - entry.start, entry.start)
+        ):
+            raise _Moved
+        self._believed = stamp if stamp.settled(now) else None
+
+
+class _Wire:
+    """Text of the file made text of the wire."""
+
+    def __init__(self, flags: int) -> None:
+        self._unquoting = Unquoting() if flags & OURS else None
+        self._crlf = bool(flags & CRLF)
+        self._carriage_return = b""
+
+    def feed(self, raw: bytes) -> bytes:
+        if self._crlf:
+            raw = self._carriage_return + raw
+            self._carriage_return = b"\r" if raw.endswith(b"\r") else b""
+            raw = raw[: len(raw) - len(self._carriage_return)].replace(b"\r\n", b"\n")
+        if self._unquoting is not None:
+            raw = self._unquoting.feed(raw)
+        return raw.replace(b"\n", b"\r\n")
+
+    def finish(self, *, unended: bool) -> bytes:
+        """The rest, and the line end that the last line lacks."""
+        rest = self._carriage_return
+        if self._unquoting is not None:
+            rest = self._unquoting.feed(rest) + self._unquoting.finish()
+        return rest + (b"\r\n" if unended else b"")
+
+
+class _Top:
+    """Lets a header, its empty line, and so many lines of the body through. Octets of the file, lines end with LF there."""
+
+    def __init__(self, body_lines: int) -> None:
+        self._left = body_lines
+        self._in_header = True
+        self._before = b"\n"  # the last octets that were fed: the text starts at the start of a line
+        self.ended = False
+
+    def feed(self, raw: bytes) -> bytes:
+        begin = 0
+        if self._in_header:
+            data = self._before + raw
+            ends = [at + len(empty) for empty in (b"\n\n", b"\n\r\n") if (at := data.find(empty)) >= 0]
+            if not ends:
+                self._before = data[-2:]
+                return raw
+            self._in_header = False
+            begin = min(ends) - len(self._before)
+        lines = raw.count(b"\n", begin)
+        if lines < self._left:
+            self._left -= lines
+            return raw
+        end = begin
+        while self._left:
+            end = raw.index(b"\n", end) + 1
+            self._left -= 1
+        self.ended = True
+        return raw[:end]
