@@ -7,6 +7,7 @@ hands anything in, so the reactor is the global one.
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.internet.threads import deferToThread
@@ -18,6 +19,7 @@ from lanmail.accounts.passwd_file import PasswdFile
 from lanmail.accounts.sources import AccountList
 from lanmail.accounts.throttle import Throttle
 from lanmail.config.kinds import UserIds
+from lanmail.interfaces import P, T
 
 _log = Logger("accounts")
 
@@ -45,11 +47,15 @@ def passwd_file_checker(path: str) -> PasswordChecker:
     clock: Any = reactor
     if not path:
         raise ValueError("mailpasswd wants the path of a file: mailpasswd:PATH")
-    accounts = PasswdFile(os.path.abspath(path), os.getuid(), os.getgid(), deferToThread, clock, _report)
+    accounts = PasswdFile(os.path.abspath(path), os.getuid(), os.getgid(), _in_thread, clock, _report)
     problem = accounts.unusable()
     if problem is not None:
         raise ValueError(problem)
     return PasswordChecker(AccountList([accounts]), (), Throttle(clock))
+
+
+def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+    return deferToThread(work, *args, **kwargs)
 
 
 def _report(line: str, /, **fields: object) -> None:

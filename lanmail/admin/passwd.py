@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 
 import click
@@ -56,7 +57,7 @@ def passwd_command(
         raise click.ClickException(str(error)) from error
 
 
-def _from_main_cf(config: str | None, name: str | None) -> tuple[str, tuple[int, int]]:
+def _from_main_cf(config: str | None, name: str | None) -> tuple[str, tuple[int, int] | None]:
     """The passwd-file that main.cf names, and whose it is."""
     path = config or next((place for place in _PLACES if os.path.exists(place)), None)
     if path is None:
@@ -71,7 +72,16 @@ def _from_main_cf(config: str | None, name: str | None) -> tuple[str, tuple[int,
         raise click.ClickException(
             f"the accounts of {path} are the system's: their passwords are set with: passwd {name or 'NAME'}"
         )
-    return files[0], reading.settings.owner
+    return files[0], _owner(reading.settings.mail_owner)
+
+
+def _owner(mail_owner: str) -> tuple[int, int] | None:
+    """Whose a new file is, since the server reads it as that user; where there is none yet, whoever makes it."""
+    try:
+        entry = pwd.getpwnam(mail_owner)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
 
 
 def _list(file: str) -> None:
