@@ -199,11 +199,15 @@ class Carrier(Generic[Event]):
 
     async def _answered(self, event: Event) -> None:
         await self._answer(event)
+        conversation = self._conversation
+        if conversation.awaiting and not (conversation.closing or self._gone):
+            # The client would wait for ever, with everything it pipelined.
+            raise RuntimeError(f"{type(event).__name__} was not answered")
 
     def _broken(self, failure: Failure) -> None:
         if failure.check(Gone) is None:
             self._log.failure("while answering a client", failure)
-        if self._conversation.awaiting:
+        if self._conversation.awaiting and not self._conversation.closing:
             self._conversation.fail()
 
     def _resume(self, _: object) -> None:
@@ -251,9 +255,13 @@ class Carrier(Generic[Event]):
         self._leaving = True
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._clock.callLater(GRACE, self._transport.abortConnection)
+        self._timer = self._clock.callLater(GRACE, self._end_the_goodbye)
         self._transport.unregisterProducer()
         self._transport.loseConnection()
+
+    def _end_the_goodbye(self) -> None:
+        self._timer = None
+        self._transport.abortConnection()
 
     def _finish(self) -> None:
         if not self.closed.called:

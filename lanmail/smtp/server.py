@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.cred.credentials import Anonymous
+from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
@@ -47,7 +47,7 @@ _LOGIN_NEEDED = Status(530, "5.7.0", "Authentication required")
 log = Logger("smtpd")
 
 
-class LanSMTP(smtp.ESMTP):  # type: ignore[misc]  # Twisted's is not typed
+class LanSMTP(smtp.ESMTP):
     """One connection of an SMTP client.
 
     The client is anonymous until it logs in; its avatar is asked for at the first MAIL. What the Portal gave is given
@@ -55,6 +55,7 @@ class LanSMTP(smtp.ESMTP):  # type: ignore[misc]  # Twisted's is not typed
     """
 
     factory: LanSMTPFactory
+    portal: Portal  # type: ignore[assignment]
     transport: Any
 
     # Twisted's side
@@ -166,7 +167,7 @@ class LanSMTP(smtp.ESMTP):  # type: ignore[misc]  # Twisted's is not typed
             # RFC 4954, 6: 454 says "later" of a login, whatever the reason.
             raise type(failure)(Status(454, "4.7.0", failure.status.text)) from None
 
-    def _ask(self, credentials: object) -> Any:
+    def _ask(self, credentials: ICredentials) -> Any:
         return self.portal.login(credentials, None, ITransactions, IMessageDelivery, IMessageDeliveryFactory)
 
     def _take(self, interface: Any, avatar: Any, logout: Any) -> None:
@@ -207,7 +208,7 @@ def _broken(failure: Failure) -> None:
     log.failure("while ending a session", failure)
 
 
-class LanSMTPFactory(smtp.SMTPFactory):  # type: ignore[misc]  # Twisted's is not typed
+class LanSMTPFactory(smtp.SMTPFactory):
     """Makes a LanSMTP for every connection, and knows those that are open.
 
     portal: asked for ITransactions, and for Twisted's own IMessageDelivery where a realm has nothing better.
@@ -228,8 +229,9 @@ class LanSMTPFactory(smtp.SMTPFactory):  # type: ignore[misc]  # Twisted's is no
         clock: IReactorTime,
         offer_auth: bool = False,
     ) -> None:
-        super().__init__(portal)
-        self.domain = self.hostname = hostname
+        super().__init__(portal)  # type: ignore[no-untyped-call]
+        self.domain = hostname.encode()
+        self.hostname = hostname
         self.banner = banner
         self.limits = limits
         self.admission = admission
@@ -238,9 +240,9 @@ class LanSMTPFactory(smtp.SMTPFactory):  # type: ignore[misc]  # Twisted's is no
         self._open: set[LanSMTP] = set()
         self._stopping = False
 
-    def buildProtocol(self, addr: IAddress | None) -> LanSMTP:
+    def buildProtocol(self, addr: IAddress | None) -> LanSMTP:  # type: ignore[override]
         """Never None: behind a TLS wrapper that leaves a connection open which nobody serves."""
-        made: LanSMTP = super().buildProtocol(addr)
+        made: LanSMTP = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         return made
 
     def refusal_of(self, connection: LanSMTP) -> Status | None:

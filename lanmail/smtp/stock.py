@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from twisted.internet.defer import gatherResults, maybeDeferred
+from twisted.internet.defer import DeferredList, maybeDeferred
 from zope.interface import implementer
 
 from lanmail.address import Address
@@ -92,11 +92,14 @@ class _StockMessages:
         if self._trouble is not None:
             self.abort()
             raise _ours(self._trouble) from self._trouble
-        try:
-            await gatherResults([maybeDeferred(message.eomReceived) for message in self._messages], consumeErrors=True)
-        except Exception as error:
-            raise _ours(getattr(error, "subFailure", None) and error.subFailure.value or error) from error  # type: ignore[attr-defined]
-        return "NOQUEUE"
+        # All have to end before it is said how: one of them failing stops none of the others.
+        ended = await DeferredList(
+            [maybeDeferred(message.eomReceived) for message in self._messages], consumeErrors=True
+        )
+        for well, result in ended:
+            if not well:
+                raise _ours(result.value)
+        return ""
 
     def abort(self) -> None:
         for message in self._messages:

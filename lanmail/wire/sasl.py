@@ -39,7 +39,8 @@ class Exchange:
     def __init__(self, mechanism: str) -> None:
         """KeyError for a mechanism that is not in MECHANISMS (the comparison is without case)."""
         self._mechanism = mechanism.upper()
-        if self._mechanism not in MECHANISMS:
+        # In Unicode, letters that are not ASCII have upper cases that are.
+        if self._mechanism not in MECHANISMS or not mechanism.isascii():
             raise KeyError(mechanism)
         self._username: bytes | None = None
 
