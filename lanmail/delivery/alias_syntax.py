@@ -1,0 +1,135 @@
+"""What stands in a line of an alias file (aliases(5)), and in the files that it includes. Text in, values out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lanmail.address import Address
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+) | (?P<comma>,) | (?P<bracket>[<>])
+    | "(?P<quoted>(?:[^"\\]|\\.)*)" | \\(?P<escaped>.) | \((?P<comment>(?:[^()\\]|\\.)*)\)
+    | (?P<plain>[^\s,<>"\\()]+) | (?P<astray>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPED = re.compile(r"\\(.)")
+_DOMAIN = re.compile(r"[\w.-]+\Z|\[[0-9A-Za-z.:]+\]\Z")
+_QUOTED_NAME = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:')
+_PLAIN_NAME = re.compile(r'\s*([^":]*):')
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One address of an alias. verbatim: written ``\\ann``, and means the mailbox, whatever alias there is of that name."""
+
+    address: Address
+    verbatim: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One word of a list, without its quotes and comments: an address, a file, a program, ``:include:``.
+
+    at: where the last ``@`` outside quotes stands, -1 for nowhere. spaced: it has a space outside quotes.
+    """
+
+    text: str
+    at: int = -1
+    verbatim: bool = False
+    spaced: bool = False
+
+    def member(self) -> Member:
+        """ValueError, with the reason, for what is no address."""
+        local, domain = (self.text, "") if self.at < 0 else (self.text[: self.at], self.text[self.at + 1 :])
+        if self.spaced:
+            raise ValueError("not an address; is a comma missing?")
+        if not local or (self.at >= 0 and not _DOMAIN.match(domain)):
+            raise ValueError("not an address")
+        return Member(Address(local, domain.lower().removesuffix(".")), self.verbatim)
+
+
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines joined with their continuations, which begin with white space, and the number of the first.
+
+    Empty lines and lines whose first sign is ``#`` count for nothing, even between a line and its continuation.
+    """
+    start, parts = 0, [""]
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if start and line[0].isspace():
+            parts.append(line)
+            continue
+        if start:
+            yield start, " ".join(parts)
+        start, parts = number, [line]
+    if start:
+        yield start, " ".join(parts)
+
+
+def parted(line: str) -> tuple[str, str]:
+    """An alias's name, as it is looked up, and the list behind its colon. ValueError, with the reason."""
+    if found := _QUOTED_NAME.match(line):
+        name = _ESCAPED.sub(r"\1", found[1])
+    elif found := _PLAIN_NAME.match(line):
+        name = found[1].strip()
+        if "@" in name:
+            raise ValueError(f'"{name}": an alias is a name without a domain')
+    else:
+        raise ValueError('expected "name: address, address"')
+    if not name:
+        raise ValueError("a name is missing before the colon")
+    return name.casefold(), line[found.end() :]
+
+
+def targets(text: str) -> Iterator[Target]:
+    """The words of a list with commas, one after the other. ValueError where a quote or a comment does not end."""
+    word = _Word()
+    for token in _TOKEN.finditer(text):
+        match token.lastgroup:
+            case "comma":
+                yield from word.taken()
+                word = _Word()
+            case "space":
+                word.space = bool(word.text)
+            case "bracket":
+                # A person's name, and the address in brackets behind it.
+                if token[0] == "<":
+                    word = _Word()
+                word.closed = token[0] == ">"
+            case "quoted":
+                word.add(_ESCAPED.sub(r"\1", token["quoted"]))
+            case "escaped":
+                word.verbatim = word.verbatim or not word.text
+                word.add(token["escaped"])
+            case "plain":
+                if not word.closed and "@" in token["plain"]:
+                    word.at = len(word.text) + token["plain"].rindex("@")
+                word.add(token["plain"])
+            case "astray":
+                raise ValueError(f"{token[0]} without its other half")
+    yield from word.taken()
+
+
+class _Word:
+    def __init__(self) -> None:
+        self.text = ""
+        self.at = -1
+        self.verbatim = False
+        self.closed = False  # behind the bracket that ends an address
+        self.space = False  # a space was read behind the text
+        self._spaced = False
+
+    def add(self, text: str) -> None:
+        if self.closed:
+            return
+        if self.space:
+            self.text += " "
+            self.space, self._spaced = False, True
+        self.text += text
+
+    def taken(self) -> Iterator[Target]:
+        if self.text:
+            yield Target(self.text, self.at, self.verbatim, self._spaced)
