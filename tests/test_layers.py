@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("lanmail", "lanmail.address", "lanmail.status", "lanmail.network", "lanmail.message"),
     ("lanmail.wire", "lanmail.config", "lanmail.smtp.grammar", "lanmail.interfaces"),
-    ("lanmail.smtp.session", "lanmail.pop3.session", "lanmail.mailbox"),
+    ("lanmail.smtp.session", "lanmail.pop3.session", "lanmail.pop3.events", "lanmail.pop3.marks", "lanmail.mailbox"),
     ("lanmail.spool", "lanmail.delivery.aliases"),
     ("lanmail.delivery.routes",),
     # Twisted begins here.
