@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import signal
 import struct
 import sys
 from collections import Counter, OrderedDict, deque
@@ -17,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -318,17 +316,9 @@ class _Helper(ProcessProtocol):
 
     def kill(self, why: str) -> None:
         """At once, with everything its modules started. Whoever asked is told; the guard no longer counts it."""
-        if self.transport is not None and not self._dead:
-            pid = self.transport.pid  # None when it was reaped already
-            try:
-                if pid:
-                    os.killpg(pid, signal.SIGKILL)  # it leads a session of its own
-            except (ProcessLookupError, PermissionError):
-                pass
-            try:
-                self.transport.signalProcess("KILL")  # before it came to that
-            except ProcessExitedAlready:
-                pass
+        pid = None if self.transport is None else self.transport.pid  # None when it was reaped already
+        if pid and not self._dead:
+            helper.end(pid)
         self._lost(why)
 
     def _lost(self, why: str) -> None:

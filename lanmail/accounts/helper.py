@@ -227,19 +227,35 @@ def _serve(pam: Pam | None) -> NoReturn:
             answer = answer[os.write(ANSWERS, answer) :]
 
 
+def end(pid: int) -> None:
+    """Kill a helper at once, and whatever its modules started: pam_exec gives its programs sessions of their own."""
+    family = [pid]
+    for parent in family:  # which grows meanwhile
+        try:
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as children:
+                    family += map(int, children.read().split())
+        except OSError:
+            pass  # it ended meanwhile, or the kernel does not tell
+    for each in reversed(family):
+        try:
+            os.kill(each, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
 def _end_with_the_channel() -> None:
-    """Whoever asked is gone, perhaps by SIGKILL: end at once, in the middle of a module that hangs, and what it started too."""
+    """Whoever asked is gone, perhaps by SIGKILL: end at once, in the middle of a module that hangs."""
     watch = select.poll()
     watch.register(REQUESTS, 0)  # the end of the channel alone (POLLHUP), not what can be read
     watch.poll()
-    os.killpg(0, signal.SIGKILL)
+    end(os.getpid())
 
 
 def main(arguments: list[str]) -> int:
     """arguments: the PAM service, or empty for a helper that only knows names; the folder that the ``pam`` module is in."""
     service, folder = arguments
-    # A session of its own, so that the guard can end it with all that its modules started; also Ctrl-C is not for it.
-    os.setsid()
+    os.setsid()  # Ctrl-C at the server's terminal is not for us; it ends us in order
     os.chdir("/")
     # No module's child keeps the channel open, and no core file holds a password.
     for fd in (REQUESTS, ANSWERS):

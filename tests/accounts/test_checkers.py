@@ -155,9 +155,13 @@ class ForeignPasswordsTests(SynchronousTestCase):
             self.refused(self.login(b"julien", b"x", _Says(answer)))
 
     def test_the_first_that_takes_the_password_decides(self) -> None:
-        self.assertEqual(self.successResultOf(self.login(b"julien", b"x", _Says(UnauthorizedLogin()), _Says(b"Julien"))), b"julien")
+        self.assertEqual(
+            self.successResultOf(self.login(b"julien", b"x", _Says(UnauthorizedLogin()), _Says(b"Julien"))), b"julien"
+        )
 
     def test_what_it_raises_otherwise_is_trouble_not_a_refusal(self) -> None:
-        failure = self.failureResultOf(self.login(b"julien", b"x", _Says(ValueError("its database is gone"))), TemporaryFailure)
+        failure = self.failureResultOf(
+            self.login(b"julien", b"x", _Says(ValueError("its database is gone"))), TemporaryFailure
+        )
         self.assertEqual(failure.value.status.code, 454)
         self.assertIn("its database is gone", str(self.report))

@@ -44,7 +44,14 @@ class HashTests(SynchronousTestCase):
 
     def test_a_cost_that_would_stop_the_server_is_refused(self) -> None:
         tail = "$AAAAAAAAAAAAAAAAAAAAAA$" + "A" * 43
-        for cost in ("ln=22,r=8,p=1", "ln=0,r=8,p=1", "ln=15,r=99,p=1", "ln=15,r=8,p=99", "ln=99,r=1,p=1", "ln=15,r=0,p=1"):
+        for cost in (
+            "ln=22,r=8,p=1",
+            "ln=0,r=8,p=1",
+            "ln=15,r=99,p=1",
+            "ln=15,r=8,p=99",
+            "ln=99,r=1,p=1",
+            "ln=15,r=0,p=1",
+        ):
             self.assertRaises(ValueError, PasswordHash.parse, f"$scrypt${cost}{tail}")
 
     @settings(max_examples=200, deadline=None)

@@ -18,14 +18,33 @@ class LoginNameTests(SynchronousTestCase):
         self.assertEqual(login_name(b"julien", OURS), "julien")
 
     def test_another_domain_is_nobodys(self) -> None:
-        for written in (b"julien@example.com", b"julien@", b"julien@iscb-corporation.com@example.com", b"@iscb-corporation.com"):
+        for written in (
+            b"julien@example.com",
+            b"julien@",
+            b"julien@iscb-corporation.com@example.com",
+            b"@iscb-corporation.com",
+        ):
             self.assertIsNone(login_name(written, OURS), written)
 
     def test_the_case_is_left_to_the_system(self) -> None:
         self.assertEqual(login_name(b"Julien", OURS), "Julien")
 
     def test_odd_names_are_nobody(self) -> None:
-        for name in ("", ".", "..", ".hidden", "-option", "a/b", "../etc/passwd", "a b", "a\0b", "a\nb", "a:b", "pc$", "dianaël"):
+        for name in (
+            "",
+            ".",
+            "..",
+            ".hidden",
+            "-option",
+            "a/b",
+            "../etc/passwd",
+            "a b",
+            "a\0b",
+            "a\nb",
+            "a:b",
+            "pc$",
+            "dianaël",
+        ):
             self.assertFalse(is_login_name(name), name)
         self.assertFalse(is_login_name("a" * 33))
         self.assertTrue(is_login_name("a" * 32))
