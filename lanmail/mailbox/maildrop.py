@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import tempfile
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import count
 from typing import IO, TypeVar, overload
 
@@ -19,7 +19,7 @@ from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.holdings import Holdings
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
-from lanmail.mailbox.snapshot import Snapshot
+from lanmail.mailbox.snapshot import Adopted, Snapshot
 from lanmail.mailbox.store import MailboxFile
 from lanmail.status import Status, TemporaryFailure
 
@@ -49,8 +49,8 @@ def nobody(user: User) -> None:
 class Maildrops:
     """Opens maildrops; ``open`` is what the realm takes as ``open_maildrop``.
 
-    mailbox: gives a user's MailboxFile. adopted: the UIDLs of an older server, by content identity (uidl.unique_ids); called in
-    a thread. dice: from 0 up to 1.
+    mailbox: gives a user's MailboxFile. adopted: gives the UIDLs of an older server (AdoptedUidls.of), in a thread.
+    dice: from 0 up to 1.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Maildrops:
         *,
         in_thread: InThread,
         sleep: Sleep,
-        adopted: Callable[[User], Mapping[bytes, Sequence[str]]] = lambda user: {},
+        adopted: Adopted = lambda name, fd, index: {},
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._mailbox = mailbox
@@ -149,7 +149,7 @@ class Maildrop:
         self._path = mailbox.path
         self._holdings = holdings
         self._maildrops = maildrops
-        self._snapshot = Snapshot(mailbox, holdings, maildrops.indexes.take(mailbox.path))
+        self._snapshot = Snapshot(user.name, mailbox, holdings, maildrops.indexes.take(mailbox.path))
         self._unique_ids: Sequence[str] | None = None
         self._marked: set[int] = set()  # through Twisted's interface only
         self._closed = False
@@ -194,7 +194,7 @@ class Maildrop:
         self._holdings.close()
 
     def _name_all(self) -> Sequence[str]:
-        return self._snapshot.unique_ids(self._maildrops.adopted(self.user))
+        return self._snapshot.unique_ids(self._maildrops.adopted)
 
     # Twisted's IMailbox, which counts from 0 and blocks; our own protocol does not use it
 

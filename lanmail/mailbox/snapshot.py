@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lanmail.interfaces import MessageGone
 from lanmail.mailbox.holdings import Holdings
@@ -22,14 +22,20 @@ TRIES = 3
 _REWRITTEN = Status(451, "4.2.0", "Another program has changed the mailbox; please come again")
 
 
+# Gives the UIDLs of an older server: of whom, from where, for which letters (adopted.AdoptedUidls.of).
+Adopted = Callable[[str, int, Index], Mapping[bytes, Sequence[str]]]
+
+
 class Snapshot:
     """Numbers mean what they meant at ``look``, whatever happens to the file meanwhile.
 
+    name: of the user. known: an index of the mailbox from earlier, if there is one.
     One thing at a time; ``close`` of the holdings may come at any moment. What fails raises MailboxFailure (MailboxBusy: try
     again), or holdings.Closed.
     """
 
-    def __init__(self, mailbox: MailboxFile, holdings: Holdings, known: Index | None = None) -> None:
+    def __init__(self, name: str, mailbox: MailboxFile, holdings: Holdings, known: Index | None = None) -> None:
+        self._name = name
         self._mailbox = mailbox
         self._holdings = holdings
         self._taken: Index | None = None
@@ -64,14 +70,15 @@ class Snapshot:
             with locked:
                 self._renew(locked)
 
-    def unique_ids(self, adopted: Mapping[bytes, Sequence[str]]) -> list[str]:
+    def unique_ids(self, adopted: Adopted) -> list[str]:
         """The UIDL of every letter."""
         with self._holdings:
             if self._taken is None:
                 return []
             for _ in range(TRIES):
                 try:
-                    return unique_ids(self._holdings.fd, self._taken, adopted)
+                    older = adopted(self._name, self._holdings.fd, self._taken)
+                    return unique_ids(self._holdings.fd, self._taken, older)
                 except Changed:
                     continue
                 except OSError as error:
