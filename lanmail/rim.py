@@ -175,7 +175,7 @@ class Carrier(Generic[Event]):
 
     def _turn(self) -> None:
         conversation = self._conversation
-        while not (self._working or self._choked or self._gone):
+        while not (self._working or self._choked or self._gone or self._may_stop):
             event = conversation.next_event()
             if event is None:
                 if conversation.congested:
@@ -190,12 +190,17 @@ class Carrier(Generic[Event]):
         if conversation.progress != self._seen_progress:
             self._seen_progress = conversation.progress
             self._active = self._clock.seconds()
-        if self._stopping and not (self._working or conversation.closing or conversation.in_command):
+        if self._may_stop and not (self._working or conversation.closing):
             conversation.shut_down()
         self._flush()
         self._breathe()
         if conversation.closing and not self._working:
             self._say_goodbye()
+
+    @property
+    def _may_stop(self) -> bool:
+        # Between two commands, even where the client has pipelined more: it would never end otherwise.
+        return self._stopping and not self._conversation.in_command
 
     async def _answered(self, event: Event) -> None:
         await self._answer(event)

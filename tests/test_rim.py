@@ -314,9 +314,9 @@ class GoodbyeTests(SynchronousTestCase):
         self.assertEqual(rim.said(), b"-going\n")
         self.assertTrue(rim.transport.disconnecting)
 
-    def test_a_stop_lets_the_busy_finish(self) -> None:
+    def test_a_stop_lets_the_busy_finish_what_they_began_and_no_more(self) -> None:
         rim = Rim()
-        rim.transport.say(b"one\n")
+        rim.transport.say(b"one\ntwo\n")
         rim.said()
         rim.carrier.stop()
         self.assertEqual(rim.said(), b"")

@@ -22,19 +22,8 @@ from lanmail.interfaces import Greeting, Incoming, ITransactions, Login
 from lanmail.maillog import Logger
 from lanmail.rim import Carrier, peer_of
 from lanmail.smtp import replies
-from lanmail.smtp.session import (
-    Auth,
-    Content,
-    Data,
-    EndOfMessage,
-    Event,
-    Hold,
-    Mail,
-    Recipient,
-    Reset,
-    SmtpLimits,
-    SmtpSession,
-)
+from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
+from lanmail.smtp.session import SmtpLimits, SmtpSession
 from lanmail.smtp.stock import StockTransactions
 from lanmail.status import DeliveryFailure, PermanentFailure, Status
 from lanmail.twisted_mail import smtp

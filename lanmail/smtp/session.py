@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from lanmail.address import NULL_SENDER, Address
-from lanmail.interfaces import Greeting, MailParameters, Report
+from lanmail.address import NULL_SENDER
+from lanmail.interfaces import Greeting, Report
 from lanmail.smtp import grammar, replies
+from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
 from lanmail.smtp.tally import UNKNOWN, Tally
 from lanmail.status import Status
 from lanmail.wire import sasl
@@ -40,59 +41,6 @@ class SmtpLimits:
     error_sleep_time: float = 1.0
     junk_command_limit: int = 100  # of RSET, NOOP, VRFY, EHLO between messages; each further one is an error
     timeout: float = 300.0
-
-
-# what somebody else must answer
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    sender: Address
-    parameters: MailParameters
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """A message is about to come. Content follows, and EndOfMessage, or Reset where it becomes too large."""
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A piece of the message: CRLF line ends, no stuffed dots, cut anywhere, never empty. Answered with no reply."""
-
-    chunk: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EndOfMessage:
-    """The message is whole. The transaction is over, however this is answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """The transaction is over and what came of its message is to be forgotten. Cannot be refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Auth:
-    """Somebody claims to be ``username``. Octets as they came: what a name may be is for accounts to say."""
-
-    mechanism: str
-    username: bytes
-    password: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """So many errors were made that the next reply is held back: wait for ``error_sleep_time``, then accept."""
-
-
-Event = Mail | Recipient | Data | Content | EndOfMessage | Reset | Auth | Hold
 
 
 @dataclass(slots=True)

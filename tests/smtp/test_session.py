@@ -8,19 +8,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.address import NULL_SENDER, Address
-from lanmail.smtp.session import (
-    CHUNK,
-    Auth,
-    Content,
-    Data,
-    EndOfMessage,
-    Event,
-    Hold,
-    Mail,
-    Recipient,
-    Reset,
-    SmtpLimits,
-)
+from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
+from lanmail.smtp.session import CHUNK, SmtpLimits
 from lanmail.status import Status
 from tests.smtp.fakes import HOSTNAME, NOBODY
 from tests.smtp.talk import BEGIN, Talk
