@@ -155,7 +155,7 @@ class _Reading:
             return octets.decode("latin-1")
 
     def warn(self, place: str, what: str) -> None:
-        self._report("{place}: {what}", place=place, what=what)
+        self._report("warning: {place}: {what}", place=place, what=what)
 
 
 class _Gathering:

@@ -84,7 +84,7 @@ class LocalDelivery:
                 first_try = now if first_try is None else first_try
                 if now - first_try >= self._patience:
                     self._report(
-                        "{id}: gave up after {seconds:.0f} s: {reason}",
+                        "warning: {id}: gave up after {seconds:.0f} s: {reason}",
                         id=queue_id,
                         seconds=now - first_try,
                         reason=busy.detail,
@@ -124,7 +124,7 @@ class LocalDelivery:
                     note.settle()
                 note.remove()
         except OSError as error:
-            self._report("{id}: {error}", id=queue_id, error=error)
+            self._report("warning: {id}: {error}", id=queue_id, error=error)
             raise storage_failure(error) from error
 
     @contextmanager
@@ -152,7 +152,9 @@ class LocalDelivery:
             except (MailboxFailure, OSError) as failure:
                 complete = False
                 self._report(
-                    "{path} will be cut back before it is next used: {reason}", path=mailbox.path, reason=failure
+                    "warning: {path} will be cut back before it is next used: {reason}",
+                    path=mailbox.path,
+                    reason=failure,
                 )
         return complete
 

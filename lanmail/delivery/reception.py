@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from lanmail.address import Address
@@ -20,18 +19,25 @@ from lanmail.delivery.routes import Client, Destination, Route, Router
 from lanmail.delivery.stock import Echo, StockMessage, address_of
 from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters, User
 from lanmail.mailbox.mbox import STATE_FIELDS
+from lanmail.maillog import Logger
 from lanmail.message import QueueIds, TopHeader, Trace, envelope_headers, from_line, protocol
 from lanmail.network import Peer, parse_ip
 from lanmail.spool.incoming import Content, IncomingFolder, IncomingMessage
 from lanmail.status import DeliveryFailure, PermanentFailure, Status
 from lanmail.twisted_mail import smtp
 
+_smtpd = Logger("smtpd")
+_cleanup = Logger("cleanup")
+_qmgr = Logger("qmgr")
+_local = Logger("local")
+
 
 class Reception:
     """What all transactions share. Calling it makes the avatar of a user, or of the anonymous client: the realm's ``transactions``.
 
     myhostname, myorigin: for trace headers and for senders without a domain. drop_headers: ``message_drop_headers`` (the headers of
-    state always go). hopcount_limit: so many Received headers, ours counted, are too many. clock: for delays; wall: seconds since the epoch, for dates.
+    state always go). hopcount_limit: so many Received headers, ours counted, are too many.
+    clock: for delays; wall: seconds since the epoch, for dates.
     """
 
     def __init__(
@@ -84,8 +90,6 @@ class _Envelope:
 class Transactions:
     """interfaces.ITransactions of one connection and login."""
 
-    _smtpd = Logger("smtpd")
-
     def __init__(self, reception: Reception, user: User | None) -> None:
         self._reception = reception
         self.login = None if user is None else user.name
@@ -100,7 +104,7 @@ class Transactions:
         try:
             route = await self._reception.router.recipient(address, Client(envelope.peer.host, self.login))
         except DeliveryFailure as failure:
-            self._smtpd.info(
+            _smtpd.info(
                 "{id}: reject: RCPT from {client}: {status}; from=<{sender}> to=<{address}> proto={proto} helo=<{helo}>",
                 id=envelope.queue_id or "NOQUEUE",
                 client=envelope.client,
@@ -115,7 +119,7 @@ class Transactions:
             envelope.queue_id = self._reception.ids.next()
             envelope.began = self._reception.clock.seconds()
             who = "" if self.login is None else f", sasl_username={self.login}"
-            self._smtpd.info("{id}: client={client}{who}", id=envelope.queue_id, client=envelope.client, who=who)
+            _smtpd.info("{id}: client={client}{who}", id=envelope.queue_id, client=envelope.client, who=who)
         envelope.routes.append(route)
 
     def data(self) -> Incoming:
@@ -161,10 +165,6 @@ class Transactions:
 class _Arrival:
     """One message from DATA on: filtered, judged, delivered, and told about in the log."""
 
-    _cleanup = Logger("cleanup")
-    _qmgr = Logger("qmgr")
-    _local = Logger("local")
-
     def __init__(self, reception: Reception, envelope: _Envelope, login: str | None) -> None:
         self._reception = reception
         self._envelope = envelope
@@ -181,10 +181,10 @@ class _Arrival:
 
     async def _delivered(self, content: Content) -> str:
         envelope, queue_id = self._envelope, self._envelope.queue_id
-        self._cleanup.info("{id}: message-id={message_id}", id=queue_id, message_id=self._top.message_id or "<>")
+        _cleanup.info("{id}: message-id={message_id}", id=queue_id, message_id=self._top.message_id or "<>")
         try:
             self._must_not_go_round()
-            self._qmgr.info(
+            _qmgr.info(
                 "{id}: from=<{sender}>, size={size}, nrcpt={count} (queue active)",
                 id=queue_id,
                 sender=envelope.sender,
@@ -194,7 +194,7 @@ class _Arrival:
             if self._mailboxes:
                 await self._reception.delivery.deliver(queue_id, content, self._copies())
         except DeliveryFailure as failure:
-            self._cleanup.info(
+            _cleanup.info(
                 "{id}: reject: END-OF-MESSAGE from {client}: {status}; from=<{sender}> to=<{address}> proto={proto} helo=<{helo}>",
                 id=queue_id,
                 client=envelope.client,
@@ -246,10 +246,10 @@ class _Arrival:
         for route in self._envelope.routes:
             if route.discarded:
                 self._tell(route.original, route.original, delay, "delivered to file: /dev/null")
-        self._qmgr.info("{id}: removed", id=self._envelope.queue_id)
+        _qmgr.info("{id}: removed", id=self._envelope.queue_id)
 
     def _tell(self, address: Address, original: Address, delay: float, how: str) -> None:
-        self._local.info(
+        _local.info(
             "{id}: to=<{address}>,{original} relay=local, delay={delay}, dsn=2.0.0, status=sent ({how})",
             id=self._envelope.queue_id,
             address=address,

@@ -163,7 +163,7 @@ class Router:
         if something:
             if found.lost:
                 self._report(
-                    "alias {name}: not delivered to {lost}, who are unknown or in other domains",
+                    "warning: alias {name}: not delivered to {lost}, who are unknown or in other domains",
                     name=str(address),
                     lost=", ".join(map(str, found.lost[:10])),
                 )
@@ -179,7 +179,9 @@ class Router:
             try:
                 size = self._mailbox_size(destination.user)
             except OSError as error:
-                self._report("cannot look at the mailbox of {user}: {error}", user=destination.user.name, error=error)
+                self._report(
+                    "warning: cannot look at the mailbox of {user}: {error}", user=destination.user.name, error=error
+                )
                 raise TemporaryFailure(_rejected(451, "4.3.0", address, "Mailbox cannot be used now")) from error
             if size >= self._mailbox_size_limit:
                 raise TemporaryFailure(_rejected(452, "4.2.2", address, "Mailbox is full"))
@@ -236,7 +238,7 @@ class Router:
         if name in _ROOTS and "root" not in trail:
             await self._member(Member(Address("root")), found, (*trail, name))
             return True
-        if name != "root":
+        if name != "root" and name not in _ROOTS:
             return False
         if self._admin_user is not None and "root" not in trail:
             before = found.anything
@@ -244,7 +246,7 @@ class Router:
             if found.anything > before:
                 return True
         self._report(
-            "mail for root goes to the mailbox file root, which nobody reads; set admin_user, or an alias for root"
+            "warning: mail for root goes to the mailbox file root, which nobody reads; set admin_user, or an alias for root"
         )
         found.add(self._root, address)
         return True

@@ -107,7 +107,9 @@ class IncomingFolder:
                         swept += 1
                     except OSError as error:
                         self._report(
-                            "cannot remove {path}: {reason}", path=self.path_of(entry.name), reason=error.strerror
+                            "warning: cannot remove {path}: {reason}",
+                            path=self.path_of(entry.name),
+                            reason=error.strerror,
                         )
         return swept
 

@@ -107,7 +107,7 @@ class Recovery:
         except FileNotFoundError:
             self._settle(queue_id, number, intended.path)
         except MailboxFailure as failure:
-            self._report("{id}: will be undone later: {reason}", id=queue_id, reason=failure.detail)
+            self._report("warning: {id}: will be undone later: {reason}", id=queue_id, reason=failure.detail)
 
     def _mend_by(self, queue_id: str, mailbox: LockedMailbox) -> None:
         note = self._intents.read(queue_id)
@@ -144,7 +144,7 @@ class Recovery:
 
     def _leave(self, queue_id: str, path: str, reason: str) -> None:
         self._report(
-            "{id}: {path} is left as it is, perhaps with this message in it: {reason}",
+            "warning: {id}: {path} is left as it is, perhaps with this message in it: {reason}",
             id=queue_id,
             path=path,
             reason=reason,

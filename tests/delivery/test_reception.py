@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.mail.interfaces import IMessageDelivery
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from lanmail.address import NULL_SENDER
+from lanmail.interfaces import Greeting, ITransactions, MailParameters, User
+from lanmail.mailbox.mbox import Unquoting, is_ours
+from lanmail.network import Peer
+from lanmail.status import DeliveryFailure, PermanentFailure, TemporaryFailure
+from tests.delivery.house import House, address
+
+
+class ReceptionTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.events: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def house(self, *users: str, **options: Any) -> House:
+        return House(self.mktemp(), *users, **options)
+
+    def log(self) -> list[str]:
+        mine = ("smtpd", "cleanup", "qmgr", "local")
+        return [
+            f"{event['log_namespace']}: {formatEvent(event)}"
+            for event in self.events
+            if event.get("log_namespace") in mine
+        ]
+
+    def send(self, house: House, text: bytes, *recipients: str, **options: Any) -> str:
+        return self.successResultOf(Deferred.fromCoroutine(house.send(text, *recipients, **options)))
+
+    def refusal(self, house: House, text: bytes, *recipients: str) -> str:
+        sent = Deferred.fromCoroutine(house.send(text, *recipients))
+        failure = self.failureResultOf(sent, PermanentFailure, TemporaryFailure).value
+        assert isinstance(failure, DeliveryFailure)
+        return str(failure.status)
+
+
+class DeliveryTests(ReceptionTestCase):
+    def test_a_message_stands_in_the_mailbox_as_postfix_would_write_it(self) -> None:
+        house = self.house("nel")
+        queue_id = self.send(house, b"Subject: essai\r\n\r\nBonjour\r\nFrom here on\r\n", "nel@lan.example")
+        lines = house.contents("nel").decode().split("\n")
+        self.assertRegex(lines[0], r"\AFrom julien@lan\.example  Mon Nov 23 \d\d:\d\d:\d\d 2026\Z")
+        self.assertEqual(
+            lines[1:4],
+            ["Return-Path: <julien@lan.example>", "X-Original-To: nel@lan.example", "Delivered-To: nel@lan.example"],
+        )
+        self.assertEqual(
+            lines[4:6],
+            [
+                "Received: from [192.168.1.5] (unknown [192.168.1.5])",
+                f"\tby srv.lan.example (lanmail) with ESMTP id {queue_id}",
+            ],
+        )
+        self.assertRegex(lines[6], r"\A\tfor <nel@lan\.example>; Mon, 23 Nov 2026 ")
+        self.assertEqual(lines[7:], ["Subject: essai", "", "Bonjour", ">From here on", "", ""])
+        self.assertEqual(house.leftovers(), [])
+
+    def test_one_message_for_overlapping_recipients_is_one_copy_in_each_mailbox(self) -> None:
+        house = self.house("ann", "bob", "eve", aliases="all: ann, bob, eve\nboys: bob\n", recipient_delimiter="+")
+        self.send(
+            house,
+            b"\r\nx\r\n",
+            "boys@lan.example",
+            "all@lan.example",
+            "ann@lan.example",
+            "ann+x@lan.example",
+            "ann@lan.example",
+        )
+        for name in ("ann", "bob", "eve"):
+            self.assertEqual(house.contents(name).count(b"From julien@"), 1, name)
+        self.assertIn(b"X-Original-To: boys@lan.example\nDelivered-To: bob@lan.example\n", house.contents("bob"))
+        self.assertIn(b"X-Original-To: all@lan.example\nDelivered-To: ann@lan.example\n", house.contents("ann"))
+        self.assertNotIn(b"\tfor <", house.contents("ann"))
+
+    def test_second_messages_follow_after_an_empty_line(self) -> None:
+        house = self.house("ann")
+        house.put("ann", b"From x  Mon Nov 23 12:00:00 2026\n\nno line end")
+        self.send(house, b"\r\nx\r\n", "ann@lan.example")
+        self.assertIn(b"no line end\n\nFrom julien@lan.example  ", house.contents("ann"))
+
+    def test_the_null_sender_is_taken_and_written(self) -> None:
+        house = self.house("ann")
+        self.send(house, b"\r\nx\r\n", "ann@lan.example", sender="")
+        self.assertTrue(house.contents("ann").startswith(b"From MAILER-DAEMON  "))
+        self.assertIn(b"\nReturn-Path: <>\n", house.contents("ann"))
+
+    def test_a_sender_without_a_domain_is_completed(self) -> None:
+        house = self.house("ann")
+        avatar = house.reception(User("ann", 0, 0))
+        self.assertEqual(avatar.login, "ann")
+        self.successResultOf(
+            Deferred.fromCoroutine(
+                avatar.begin(address("cron"), MailParameters(smtputf8=True), Greeting("h", True), Peer("203.0.113.9"))
+            )
+        )
+        self.successResultOf(Deferred.fromCoroutine(avatar.recipient(address("ann"))))
+        self.successResultOf(Deferred.fromCoroutine(avatar.data().commit()))
+        self.assertIn(b"Return-Path: <cron@lan.example>", house.contents("ann"))
+        self.assertIn(b"with UTF8SMTPA id ", house.contents("ann"))
+
+    def test_state_and_dropped_headers_do_not_arrive(self) -> None:
+        house = self.house("ann")
+        self.send(
+            house,
+            b"Status: RO\r\nBcc: eve,\r\n bob\r\nX-UIDL: 1\r\nReturn-Path: <x>\r\nTo: ann\r\n\r\nBcc: body\r\n",
+            "ann",
+        )
+        text = house.contents("ann")
+        for gone in (b"Status:", b"X-UIDL", b"Return-Path: <x>", b"eve", b" bob"):
+            self.assertNotIn(gone, text)
+        self.assertTrue(text.endswith(b"\nTo: ann\n\nBcc: body\n\n"))
+
+    def test_dev_null_is_accepted_and_told_of(self) -> None:
+        house = self.house("ann", aliases="nobody: /dev/null\n")
+        queue_id = self.send(house, b"\r\nx\r\n", "nobody@lan.example")
+        self.assertIn(
+            f"local: {queue_id}: to=<nobody@lan.example>, relay=local, delay=0.00, dsn=2.0.0,"
+            " status=sent (delivered to file: /dev/null)",
+            self.log(),
+        )
+
+    def test_an_aborted_message_leaves_nothing(self) -> None:
+        house = self.house("ann")
+        avatar = house.reception(None)
+
+        async def begin() -> None:
+            await avatar.begin(NULL_SENDER, MailParameters(), Greeting("h", True), Peer("192.168.1.5"))
+            await avatar.recipient(address("ann"))
+            incoming = avatar.data()
+            for _ in range(10):
+                await incoming.write(b"x" * 50_000 + b"\r\n")
+            self.assertNotEqual(house.leftovers(), [])
+            incoming.abort()
+
+        self.successResultOf(Deferred.fromCoroutine(begin()))
+        self.assertEqual((house.leftovers(), house.contents("ann")), ([], b""))
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(
+            st.one_of(
+                st.binary(max_size=20).map(lambda line: line.replace(b"\n", b"").rstrip(b"\r")),
+                st.sampled_from(
+                    [b"", b"From x", b">From x", b">>From y", b"Subject: z", b" more", b".", b"From: a", b"x" * 90_000]
+                ),
+            ),
+            max_size=8,
+        ),
+        st.integers(1, 5000),
+    )
+    def test_what_was_sent_stands_there_to_the_octet(self, lines: list[bytes], size: int) -> None:
+        text = b"".join(line + b"\r\n" for line in lines)
+        house = self.house("ann", drop_headers=())
+        self.send(house, text, "ann", size=size)
+        octets = house.contents("ann")
+        self.assertTrue(octets.endswith(b"\n"))
+        unquoting = Unquoting()
+        body = octets[octets.index(b"\n") + 1 : -1]
+        self.assertTrue(is_ours(body[:4096]))
+        back = (unquoting.feed(body) + unquoting.finish()).replace(b"\n", b"\r\n")
+        self.assertTrue(back.endswith(text), (back, text))
+
+
+class RefusalTests(ReceptionTestCase):
+    def test_a_message_that_made_too_many_hops(self) -> None:
+        house = self.house("ann", hopcount_limit=5)
+        self.send(house, b"Received: x\r\n" * 3 + b"\r\nReceived: y\r\n", "ann")
+        self.assertEqual(self.refusal(house, b"Received: x\r\n" * 4 + b"\r\n", "ann"), "554 5.4.0 Error: too many hops")
+        self.assertEqual(house.contents("ann").count(b"From julien"), 1)
+
+    def test_a_message_that_was_here_before(self) -> None:
+        house = self.house("ann", "bob", aliases="x: ann\n")
+        text = b"Delivered-To: Ann@lan.example\r\n\r\n"
+        self.assertEqual(self.refusal(house, text, "x", "bob"), "554 5.4.6 mail forwarding loop for ann@lan.example")
+        self.assertEqual(house.contents("bob"), b"")
+        self.send(house, text, "bob")
+
+    def test_one_refused_recipient_leaves_the_others(self) -> None:
+        house = self.house("ann")
+        avatar = house.reception(None)
+
+        async def talk() -> None:
+            await avatar.begin(address("a@b.example"), MailParameters(), Greeting("pc", False), Peer("203.0.113.9"))
+            for wanted in ("who@lan.example", "x@elsewhere.example"):
+                try:
+                    await avatar.recipient(address(wanted))
+                except PermanentFailure:
+                    pass
+            await avatar.recipient(address("ann@lan.example"))
+            await avatar.data().commit()
+
+        self.successResultOf(Deferred.fromCoroutine(talk()))
+        self.assertEqual(house.contents("ann").count(b"From a@b.example"), 1)
+        self.assertEqual(
+            self.log()[:2],
+            [
+                "smtpd: NOQUEUE: reject: RCPT from unknown[203.0.113.9]: 550 5.1.1 <who@lan.example>: Recipient address rejected:"
+                " User unknown in local recipient table; from=<a@b.example> to=<who@lan.example> proto=SMTP helo=<pc>",
+                "smtpd: NOQUEUE: reject: RCPT from unknown[203.0.113.9]: 554 5.7.1 <x@elsewhere.example>: Relay access denied;"
+                " from=<a@b.example> to=<x@elsewhere.example> proto=SMTP helo=<pc>",
+            ],
+        )
+
+
+class LogTests(ReceptionTestCase):
+    def test_the_story_of_a_message_in_postfix_s_words(self) -> None:
+        house = self.house("nel", "bob", aliases="sales: bob\n")
+        queue_id = self.send(house, b"Message-ID: <1@pc>\r\n\r\nx\r\n", "nel@lan.example", "sales@lan.example")
+        self.assertEqual(
+            self.log(),
+            [
+                f"smtpd: {queue_id}: client=unknown[192.168.1.5]",
+                f"cleanup: {queue_id}: message-id=<1@pc>",
+                f"qmgr: {queue_id}: from=<julien@lan.example>, size=25, nrcpt=2 (queue active)",
+                f"local: {queue_id}: to=<nel@lan.example>, relay=local, delay=0.00, dsn=2.0.0, status=sent (delivered to mailbox)",
+                f"local: {queue_id}: to=<bob@lan.example>, orig_to=<sales@lan.example>, relay=local, delay=0.00,"
+                " dsn=2.0.0, status=sent (delivered to mailbox)",
+                f"qmgr: {queue_id}: removed",
+            ],
+        )
+
+
+class InterfaceTests(ReceptionTestCase):
+    def test_the_avatar_is_what_it_says(self) -> None:
+        avatar = self.house("ann").reception(None)
+        self.assertIsNone(avatar.login)
+        self.assertTrue(verifyObject(ITransactions, avatar))
+        self.assertTrue(verifyObject(IMessageDelivery, avatar))

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import itertools
+import os
+import time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from lanmail.address import NULL_SENDER, Address
+from lanmail.message import (
+    QueueIds,
+    TopHeader,
+    Trace,
+    envelope_headers,
+    from_line,
+    protocol,
+    rfc5322_date,
+)
+
+EVENING = 1_795_556_194.0  # 2026-11-24 21:36:34 UTC
+DROP = frozenset((b"status", b"x-uidl", b"lines", b"bcc"))
+
+
+class InZone(SynchronousTestCase):
+    def zone(self, name: str) -> None:
+        """Local time is that of ``name`` until the end of the test."""
+        before = os.environ.get("TZ")
+
+        def back() -> None:
+            os.environ.pop("TZ", None)
+            if before is not None:
+                os.environ["TZ"] = before
+            time.tzset()
+
+        self.addCleanup(back)
+        os.environ["TZ"] = name
+        time.tzset()
+
+
+class QueueIdsTests(SynchronousTestCase):
+    def test_ten_upper_case_hex_digits_each_greater_than_the_one_before(self) -> None:
+        ids = QueueIds(lambda: EVENING)
+        names = [ids.next() for _ in range(1000)]
+        self.assertEqual(names, sorted(set(names)))
+        for name in names:
+            self.assertRegex(name, r"\A[0-9A-F]{10}\Z")
+
+    def test_a_clock_that_goes_back_repeats_nothing(self) -> None:
+        now = [EVENING]
+        ids = QueueIds(lambda: now[0])
+        first = ids.next()
+        now[0] -= 3600
+        self.assertGreater(ids.next(), first)
+
+    def test_a_restart_a_sixteenth_of_a_second_later_repeats_nothing(self) -> None:
+        before = QueueIds(lambda: EVENING)
+        used = {before.next() for _ in range(500)}
+        after = QueueIds(lambda: EVENING + 1 / 16)
+        self.assertFalse(used & {after.next() for _ in range(500)})
+
+
+class DateTests(InZone):
+    def test_local_time_with_its_numeric_zone(self) -> None:
+        self.zone("CET-1CEST,M3.5.0,M10.5.0/3")
+        self.assertEqual(rfc5322_date(EVENING), "Tue, 24 Nov 2026 22:36:34 +0100 (CET)")
+
+    def test_a_zone_west_of_greenwich_with_half_an_hour(self) -> None:
+        self.zone("NST3:30")
+        self.assertEqual(rfc5322_date(EVENING), "Tue, 24 Nov 2026 18:06:34 -0330 (NST)")
+
+    def test_a_zone_without_a_name(self) -> None:
+        self.zone("<+0545>-5:45")
+        self.assertEqual(rfc5322_date(EVENING), "Wed, 25 Nov 2026 03:21:34 +0545 (+0545)")
+
+    def test_a_day_of_one_digit_is_padded_as_postfix_does(self) -> None:
+        self.zone("UTC0")
+        self.assertEqual(rfc5322_date(EVENING - 21 * 86400), "Tue,  3 Nov 2026 21:36:34 +0000 (UTC)")
+
+
+class FromLineTests(InZone):
+    def test_it_is_postfix_s_with_two_spaces(self) -> None:
+        self.zone("UTC0")
+        line = from_line(Address("julien", "iscb-corporation.com"), EVENING)
+        self.assertEqual(line, b"From julien@iscb-corporation.com  Tue Nov 24 21:36:34 2026\n")
+
+    def test_the_null_sender_is_mailer_daemon(self) -> None:
+        self.zone("UTC0")
+        self.assertEqual(from_line(NULL_SENDER, EVENING), b"From MAILER-DAEMON  Tue Nov 24 21:36:34 2026\n")
+
+    def test_a_line_end_in_an_address_makes_no_line(self) -> None:
+        self.assertEqual(from_line(Address("a\nFrom b", "c"), EVENING).count(b"\n"), 1)
+        headers = envelope_headers(Address("a\r\nX: y"), Address("b\u0085c"), Address("d"))
+        self.assertEqual(headers.count(b"\n"), 3)
+
+
+class TraceTests(InZone):
+    def trace(self, recipient: Address | None) -> bytes:
+        self.zone("CET-1CEST,M3.5.0,M10.5.0/3")
+        return Trace(
+            "[192.168.1.5]", "[192.168.1.5]", "srvlinux.iscb-corporation.com", "ESMTP", "222CF6745D", EVENING, recipient
+        ).received()
+
+    def test_received_names_the_one_recipient(self) -> None:
+        self.assertEqual(
+            self.trace(Address("nel", "iscb-corporation.com")),
+            b"Received: from [192.168.1.5] (unknown [192.168.1.5])\n"
+            b"\tby srvlinux.iscb-corporation.com (lanmail) with ESMTP id 222CF6745D\n"
+            b"\tfor <nel@iscb-corporation.com>; Tue, 24 Nov 2026 22:36:34 +0100 (CET)\n",
+        )
+
+    def test_received_names_none_of_several(self) -> None:
+        self.assertEqual(
+            self.trace(None),
+            b"Received: from [192.168.1.5] (unknown [192.168.1.5])\n"
+            b"\tby srvlinux.iscb-corporation.com (lanmail) with ESMTP id 222CF6745D;"
+            b" Tue, 24 Nov 2026 22:36:34 +0100 (CET)\n",
+        )
+
+    def test_the_headers_of_the_envelope(self) -> None:
+        self.assertEqual(
+            envelope_headers(NULL_SENDER, Address("sales", "a.example"), Address("odd name", "a.example")),
+            b'Return-Path: <>\nX-Original-To: sales@a.example\nDelivered-To: "odd name"@a.example\n',
+        )
+
+    def test_protocols_of_rfc_3848_and_rfc_6531(self) -> None:
+        self.assertEqual(protocol(extended=False), "SMTP")
+        self.assertEqual(protocol(extended=True), "ESMTP")
+        self.assertEqual(protocol(extended=True, tls=True, authenticated=True), "ESMTPSA")
+        self.assertEqual(protocol(extended=True, smtputf8=True), "UTF8SMTP")
+        self.assertEqual(protocol(extended=True, smtputf8=True, authenticated=True), "UTF8SMTPA")
+
+
+def filtered(text: bytes, *cuts: int) -> bytes:
+    top = TopHeader(DROP)
+    edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    pieces = [top.feed(text[start:end]) for start, end in itertools.pairwise(edges)]
+    return b"".join(pieces) + top.finish()
+
+
+class TopHeaderTests(SynchronousTestCase):
+    def test_state_goes_with_its_continuation_lines(self) -> None:
+        text = b"Subject: a\r\nStatus: RO\r\n and more\r\nX-UIDL: 1\r\nTo: b\r\n\tc\r\n\r\nStatus: body\r\n"
+        self.assertEqual(filtered(text), b"Subject: a\r\nTo: b\r\n\tc\r\n\r\nStatus: body\r\n")
+
+    def test_names_are_compared_without_case_and_with_the_old_space_before_the_colon(self) -> None:
+        self.assertEqual(filtered(b"STATUS : RO\r\nx-uidl:1\r\nStatusx: 2\r\n\r\n"), b"Statusx: 2\r\n\r\n")
+
+    def test_a_message_without_headers_is_kept_as_it_is(self) -> None:
+        self.assertEqual(filtered(b"\r\nStatus: x\r\n"), b"\r\nStatus: x\r\n")
+
+    def test_text_that_begins_without_a_header_gets_an_empty_line_before_it(self) -> None:
+        for text in (b"hello\r\nStatus: x\r\n", b" Status: x\r\n", b"\xff\xfe\x00: y\r\n", b": x\r\n"):
+            self.assertEqual(filtered(text), b"\r\n" + text)
+
+    def test_the_header_ends_before_a_line_that_is_none(self) -> None:
+        text = b"Subject: a\r\nhello\r\nStatus: x\r\n\r\n"
+        self.assertEqual(filtered(text), text)
+
+    def test_a_from_line_belongs_to_the_header_behind_it(self) -> None:
+        text = b"From ann  Tue Nov 24 21:36:34 2026\r\nSubject: a\r\nStatus: O\r\n\r\nb\r\n"
+        self.assertEqual(filtered(text), text.replace(b"Status: O\r\n", b""))
+
+    def test_a_from_line_before_text_is_text(self) -> None:
+        for text in (
+            b"From here\r\nwe go\r\n",
+            b"From here\r\n",
+            b"From here\r\n\r\nwe go\r\n",
+            b"From here\r\n on\r\n",
+        ):
+            self.assertEqual(filtered(text), b"\r\n" + text)
+
+    def test_nothing_is_nothing(self) -> None:
+        self.assertEqual(filtered(b""), b"")
+
+    def test_received_is_counted_in_the_top_header_only(self) -> None:
+        top = TopHeader(DROP)
+        top.feed(
+            b"Received: a\r\n\tb\r\nreceived: c\r\nDelivered-To: Ann@Lan\r\n\r\nReceived: d\r\nDelivered-To: e\r\n"
+        )
+        self.assertEqual((top.received, top.delivered_to), (2, {"ann@lan"}))
+
+    def test_the_message_id_may_stand_on_a_continuation_line(self) -> None:
+        top = TopHeader(DROP)
+        top.feed(b"Message-ID:\r\n <a@b>\r\nMessage-ID: <second@b>\r\n\r\n")
+        self.assertEqual(top.message_id, "<a@b>")
+
+    def test_a_line_that_never_ends_is_not_held(self) -> None:
+        for start, kept in ((b"Subject: ", True), (b"Status: ", False), (b"no header", True)):
+            top = TopHeader(DROP)
+            given_back = len(top.feed(start))
+            for _ in range(100):
+                given_back += len(top.feed(b"x" * 10_000))
+            self.assertEqual(given_back > 990_000, kept, start)
+            self.assertLess(len(top._rest), 4096)
+
+    def test_a_header_that_never_ends_becomes_text(self) -> None:
+        line = b"Status: x\r\n"
+        text = line * 400_000
+        kept = filtered(text, 1_000_000, 2_000_000)
+        self.assertTrue(text.endswith(kept))
+        self.assertGreater(len(kept), len(text) - (1 << 20) - len(line))
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.lists(
+            st.sampled_from(
+                [
+                    b"Status: x",
+                    b"Status",
+                    b" more",
+                    b"Subject: y",
+                    b"",
+                    b"From z",
+                    b">From z",
+                    b"hello",
+                    b"\x00",
+                    b"Bcc:",
+                    b"x" * 3000,
+                ]
+            ),
+            max_size=8,
+        ),
+        st.lists(st.integers(0, 400), max_size=6),
+    )
+    def test_however_the_octets_are_cut_the_result_is_the_same(self, lines: list[bytes], cuts: list[int]) -> None:
+        text = b"".join(line + b"\r\n" for line in lines)
+        self.assertEqual(filtered(text, *cuts), filtered(text))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.binary(max_size=12), max_size=6))
+    def test_without_dropped_fields_the_text_is_kept_to_the_octet(self, lines: list[bytes]) -> None:
+        text = b"".join(line.replace(b"\n", b"") + b"\r\n" for line in lines)
+        top = TopHeader(())
+        kept = top.feed(text) + top.finish()
+        self.assertIn(kept, (text, b"\r\n" + text))
