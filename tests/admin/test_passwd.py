@@ -1,0 +1,75 @@
+"""``lanmail passwd``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from lanmail.accounts.passwd_file import read_passwords
+from lanmail.admin.passwd import passwd_command
+
+
+class PasswdTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        self.folder = folder
+        self.file = str(folder / "passwd")
+
+    def run_it(self, *arguments: str, typed: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(passwd_command, arguments, input=typed)
+
+    def is_right(self, name: str, password: str) -> bool:
+        return read_passwords(self.file, {os.geteuid()}).accounts[name][1].matches(password.encode())
+
+    def test_it_asks_twice_and_shows_nothing(self) -> None:
+        result = self.run_it("--file", self.file, "julien", typed="dianaël\ndianaël\n")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertNotIn("diana", result.output)
+        self.assertIn("julien has an account", result.output)
+        self.assertTrue(self.is_right("julien", "dianaël"))
+
+    def test_two_different_passwords_are_asked_for_again(self) -> None:
+        self.run_it("--file", self.file, "julien", typed="a\nb\nc\nc\n")
+        self.assertTrue(self.is_right("julien", "c"))
+
+    def test_a_script_gives_one_line(self) -> None:
+        result = self.run_it("--file", self.file, "--stdin", "julien", typed="dianaël\r\nnot this\n")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertTrue(self.is_right("julien", "dianaël"))
+        result = self.run_it("--file", self.file, "--stdin", "julien", typed="new")
+        self.assertIn("julien has a new password", result.output)
+
+    def test_no_password_and_one_that_is_no_text_are_refused(self) -> None:
+        for typed in ("\n", "", b"\xff\n", "x" * 600 + "\n"):
+            result = self.run_it("--file", self.file, "--stdin", "julien", typed=typed)
+            self.assertEqual(result.exit_code, 1)
+            self.assertNotIn("Traceback", result.output)
+        self.assertFalse(os.path.exists(self.file))
+
+    def test_names_are_listed_and_deleted(self) -> None:
+        for name in ("julien", "nel"):
+            self.run_it("--file", self.file, "--stdin", name, typed="x\n")
+        self.assertEqual(self.run_it("--file", self.file, "--list").output, "julien\nnel\n")
+        self.assertEqual(self.run_it("--file", self.file, "--delete", "Nel").exit_code, 0)
+        self.assertEqual(self.run_it("--file", self.file, "--list").output, "julien\n")
+        again = self.run_it("--file", self.file, "--delete", "nel")
+        self.assertEqual(again.exit_code, 1)
+        self.assertIn("has no account nel", again.output)
+
+    def test_an_impossible_call_says_what_is_wanted(self) -> None:
+        for arguments in ((), ("--list", "julien"), ("--delete",), ("--stdin", "--delete", "julien"), ("a/b",)):
+            result = self.run_it("--file", self.file, *arguments)
+            self.assertEqual(result.exit_code, 2, arguments)
+
+    def test_a_file_that_cannot_be_used_is_a_sentence(self) -> None:
+        for file in ("/nowhere/passwd", str(self.folder)):
+            result = self.run_it("--file", file, "--list")
+            self.assertEqual(result.exit_code, 1)
+            self.assertIn(file, result.output)
+        Path(self.file).write_text("")
+        os.chmod(self.file, 0o644)
+        self.assertIn("chmod 600", self.run_it("--file", self.file, "--stdin", "julien", typed="x\n").output)
