@@ -14,11 +14,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lanmail", "lanmail.address", "lanmail.status", "lanmail.network", "lanmail.message"),
     ("lanmail.wire", "lanmail.config", "lanmail.smtp.grammar", "lanmail.interfaces"),
     ("lanmail.smtp.session", "lanmail.pop3.session", "lanmail.pop3.events", "lanmail.pop3.marks", "lanmail.mailbox"),
-    ("lanmail.spool", "lanmail.delivery.aliases"),
+    ("lanmail.spool", "lanmail.delivery.aliases", "lanmail.delivery.alias_syntax"),
     ("lanmail.delivery.routes",),
     # Twisted begins here.
     ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports"),
-    ("lanmail.accounts", "lanmail.rim", "lanmail.admission", "lanmail.delivery.local"),
+    ("lanmail.accounts", "lanmail.rim", "lanmail.admission", "lanmail.delivery.local", "lanmail.delivery.stock"),
     ("lanmail.delivery.reception",),
     ("lanmail.smtp.server", "lanmail.smtp.stock", "lanmail.pop3.server", "lanmail.pop3.stock", "lanmail.tryout"),
     ("lanmail.service",),
