@@ -1,19 +1,28 @@
 """The mail log: one line, one fact, in Postfix's vocabulary, with nothing in it that could be taken for another line.
 
-``Logger`` is Twisted's, and its events go where Twisted's go (stdout, and so the journal), until ``MailLogFile`` takes
-them into the file that ``maillog_file`` names.
+``Logger`` is Twisted's, and its events go where Twisted's go (stdout, and so the journal; ``standard_output`` writes them there
+as lines), until ``MailLogFile`` takes them into the file that ``maillog_file`` names.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from twisted import logger
-from twisted.logger import ILogObserver, LogEvent, LogLevel, LogPublisher, formatEvent, globalLogPublisher
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogPublisher,
+    formatEvent,
+    globalLogPublisher,
+)
 from zope.interface import implementer
 
 # C0 and C1 controls, DEL, and the characters that end a line or turn its direction in Unicode.
@@ -48,6 +57,10 @@ class Logger(logger.Logger):
     def __init__(self, namespace: str | None = None, source: object = None, observer: Any = None) -> None:
         super().__init__(namespace, source, observer or mail_events)
 
+    def __get__(self, instance: object, owner: type | None = None) -> Logger:
+        """Itself, also as an attribute of a class: a line of the log names the part, not the class."""
+        return self
+
     def emit(self, level: Any, format: str | None = None, **fields: object) -> None:
         super().emit(level, format, **{k: v if k.startswith("log_") else _fit(v) for k, v in fields.items()})
 
@@ -56,12 +69,46 @@ class Logger(logger.Logger):
         (self.warn if line.startswith("warning:") else self.info)(line, **fields)
 
 
+def line_of(event: LogEvent, host: str = "") -> str:
+    """``Nov 24 21:36:34 srvlinux lanmail/smtpd[4711]: connect from ...``; without ``host``, only what stands behind it."""
+    level = event.get("log_level", LogLevel.info)
+    text = formatEvent(event)
+    failure = event.get("log_failure")
+    if failure is not None:
+        text += f": {failure.type.__name__}: {failure.getErrorMessage()}"
+    if level is LogLevel.warn and not text.startswith("warning:"):
+        text = "warning: " + text
+    elif level in (LogLevel.error, LogLevel.critical):
+        text = "error: " + text
+    line = f"lanmail/{event.get('log_namespace', '?')}[{os.getpid()}]: {printable(text)}\n"
+    if not host:
+        return line
+    when = time.localtime(event.get("log_time", 0.0))
+    # Not strftime's %b: Postfix's months are English in every country.
+    month = "JanFebMarAprMayJunJulAugSepOctNovDec"[3 * when.tm_mon - 3 : 3 * when.tm_mon]
+    return f"{month} {when.tm_mday:2d} {time.strftime('%H:%M:%S', when)} {host} {line}"
+
+
+def standard_output(file: TextIO) -> FileLogObserver:
+    """For ``twist``, in place of its JSON: the same lines; what went wrong unexpectedly whole, below its line.
+
+    Where the journal reads our output it adds time and host itself.
+    """
+    host = "" if "JOURNAL_STREAM" in os.environ else socket.gethostname().partition(".")[0]
+
+    def whole(event: LogEvent) -> str:
+        failure = event.get("log_failure")
+        trace = "" if failure is None else failure.getTraceback()
+        return line_of(event, host) + "".join(f"\t{printable(line)}\n" for line in trace.splitlines())
+
+    return FileLogObserver(file, whole)
+
+
 @implementer(ILogObserver)
 class MailLogFile:
-    """Writes mail's events to a file as Postfix does: ``Nov 24 21:36:34 srvlinux lanmail/smtpd[4711]: connect from ...``.
+    """Writes mail's events to a file. ``reopen`` goes on in a new one after the old was renamed (SIGHUP, logrotate).
 
-    Opened for each line's sake only once; ``reopen`` after the file was renamed (SIGHUP, logrotate). What cannot be written
-    is gone, and the service goes on. OSError from the first opening.
+    What cannot be written is gone, and the service goes on. OSError from the first opening.
     """
 
     def __init__(self, path: str, host: str, also: Callable[[LogEvent], None] = globalLogPublisher) -> None:
@@ -71,26 +118,19 @@ class MailLogFile:
         self._fd = self._open()
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        return os.open(self._path, flags, 0o640)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o640)
+            os.fchmod(fd, 0o640)
+        except FileExistsError:
+            fd = os.open(self._path, flags)  # its mode is the administrator's
+        return fd
 
     def __call__(self, event: LogEvent) -> None:
-        level = event.get("log_level", LogLevel.info)
-        if level is LogLevel.critical:
+        if event.get("log_level") is LogLevel.critical:
             self._also(event)  # a failure of ours belongs where the operator looks first, whole
-        text = formatEvent(event)
-        if level is LogLevel.warn and not text.startswith("warning:"):
-            text = "warning: " + text
-        elif level in (LogLevel.error, LogLevel.critical):
-            text = "error: " + text
-        failure = event.get("log_failure")
-        if failure is not None:
-            text += f": {failure.type.__name__}: {failure.getErrorMessage()}"
-        when = time.localtime(event.get("log_time", 0.0))
-        day = f"{time.strftime('%b', when)} {when.tm_mday:2d} {time.strftime('%H:%M:%S', when)}"
-        line = f"{day} {self._host} lanmail/{event.get('log_namespace', '?')}[{os.getpid()}]: {printable(text)}\n"
         try:
-            os.write(self._fd, line.encode())
+            os.write(self._fd, line_of(event, self._host).encode())
         except OSError:
             pass  # a full disk must not stop mail, and there is no better place to say so
 

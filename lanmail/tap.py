@@ -7,17 +7,21 @@ program ends with sentences and a status other than 0, and never as a process th
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from twisted.application.service import IService
+from twisted.application.twist._options import TwistOptions
+from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
 from lanmail.admin.configuration import describe
 from lanmail.config.settings import Reading, read
+from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
 from lanmail.service import LanMail, open_ports
 from lanmail.state import StateFolder, StateTrouble
@@ -26,7 +30,7 @@ from lanmail.tryout import CannotTry, TryOut
 PLACES = ("main.cf", "/etc/lanmail/main.cf")
 
 
-class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]
+class Options(usage.Options, AuthOptionMixin):
     """Which configuration, and what the command line says over it."""
 
     synopsis = "[options]"
@@ -35,11 +39,13 @@ class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]
         " loopback only, two accounts, everything in ./lanmail-data."
     )
     supportedInterfaces = (IUsernamePassword,)
-    optParameters = ((("config", "c", None, "The main.cf to use."),))
-    optFlags = ((("check", None, "Say what is configured and what is wrong with it, and end: status 0 if a server could start."),))
+    optParameters = (("config", "c", None, "The main.cf to use."),)
+    optFlags = (
+        ("check", None, "Say what is configured and what is wrong with it, and end: status 0 if a server could start."),
+    )
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self["override"] = []
 
     def opt_override(self, assignment: str) -> None:
@@ -57,6 +63,11 @@ class Options(usage.Options, AuthOptionMixin):  # type: ignore[misc]
         return options
 
     def postOptions(self) -> None:
+        twist = getattr(self, "parent", None)
+        if isinstance(twist, TwistOptions) and not any(word.startswith("--log-fo") for word in sys.argv):
+            # Unasked, twist writes JSON wherever no terminal reads it, which is wherever a server runs; and it does not tell
+            # what was asked from what it chose itself.
+            twist["fileLogObserverFactory"] = standard_output
         for assignment in self["override"]:
             if "=" not in assignment:
                 raise usage.UsageError(f"-o {assignment}: name=value is wanted")
@@ -79,15 +90,21 @@ def makeService(options: Options) -> IService:
         _end(str(trouble))
 
 
-def _service(reading: Reading, checkers: Sequence[object], trial: TryOut | None) -> IService:
+def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: TryOut | None) -> IService:
     if reading.errors:
         _end(*map(str, reading.problems), f"main.cf has {len(reading.errors)} errors; nothing was started")
     from twisted.internet import reactor
 
     settings = reading.accepted()
+    owner = pwd.getpwnam(settings.mail_owner)  # it exists: the reading looked
+    state = StateFolder(settings.queue_directory, owner.pw_uid, owner.pw_gid)
     ports = open_ports(settings)
-    state = StateFolder(settings.queue_directory, *settings.owner)
-    return LanMail(settings, reading.warnings, state, ports, checkers, trial, reactor)
+
+    def show_page() -> None:
+        if trial is not None:
+            _say(trial.page(*(port.place for port in ports)))
+
+    return LanMail(settings, reading.warnings, state, ports, foreign, reactor, show_page)
 
 
 def _end(*lines: str) -> NoReturn:
@@ -96,4 +113,4 @@ def _end(*lines: str) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    print(text)
+    print(text, flush=True)

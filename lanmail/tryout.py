@@ -11,7 +11,7 @@ import secrets
 import shutil
 from dataclasses import dataclass
 
-from lanmail.accounts.passwd_file import hash_password
+from lanmail.accounts.hashes import hash_password
 
 FOLDER = "lanmail-data"
 DOMAIN = "lan.example"

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SkipTest
 
-from lanmail.accounts.passwd_file import hash_password
+from lanmail.accounts.hashes import hash_password
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 20.0  # seconds until something that should happen at once is called a failure
@@ -29,8 +29,14 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def user_name() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
+def mail_owner() -> str:
+    """Whoever runs the tests; for root, who may not be it, the account that a set-up makes, or Debian's own ``mail``."""
+    if os.geteuid() != 0:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        return pwd.getpwnam("lanmail").pw_name
+    except KeyError:
+        return "mail"
 
 
 class Server:
@@ -62,7 +68,7 @@ inet_interfaces = 127.0.0.1
 mynetworks = 127.0.0.0/8
 queue_directory = {self.queue}
 mail_spool_directory = {self.spool}
-mail_owner = {owner or user_name()}
+mail_owner = {owner or mail_owner()}
 accounts = {accounts}
 alias_maps =
 alias_database =

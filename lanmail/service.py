@@ -1,0 +1,355 @@
+"""The whole service, wired together: the only module that knows every class.
+
+Read ``LanMail.__init__`` from top to bottom to see what mail passes through here.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.application.service import Service
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from lanmail import __version__
+from lanmail.accounts.checkers import ForeignPasswords, PasswordChecker
+from lanmail.accounts.pam import SystemGuards, service_problem
+from lanmail.accounts.passwd_file import PasswdFile
+from lanmail.accounts.realm import MailRealm, make_portal
+from lanmail.accounts.sources import AccountList, Accounts
+from lanmail.accounts.throttle import Throttle
+from lanmail.admission import Admission, Capacity
+from lanmail.config.parameters import Settings
+from lanmail.delivery.aliases import Aliases
+from lanmail.delivery.local import LocalDelivery
+from lanmail.delivery.reception import Reception
+from lanmail.delivery.routes import Domains, Router
+from lanmail.interfaces import User
+from lanmail.mailbox.adopted import AdoptedUidls, UidlFormat
+from lanmail.mailbox.claims import Claims
+from lanmail.mailbox.index_cache import IndexCache
+from lanmail.mailbox.maildrop import Maildrops
+from lanmail.mailbox.store import Locking, MailboxFile
+from lanmail.maillog import Logger, MailLogFile
+from lanmail.message import QueueIds
+from lanmail.pop3.server import LanPOP3Factory
+from lanmail.ports import CannotListen, Listening, listen
+from lanmail.smtp.server import LanSMTPFactory
+from lanmail.smtp.session import SmtpLimits
+from lanmail.spool.incoming import IncomingFolder
+from lanmail.spool.intents import Intents
+from lanmail.spool.recovery import Recovery
+from lanmail.state import StateFolder
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Threads wait for disks, not for processors, and never for locks: this many keep one disk busy.
+THREADS = 16
+STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: Twisted's log goes there already
+
+log = Logger("lanmail")
+
+
+def open_ports(settings: Settings) -> list[Listening]:
+    """Every port that main.cf asks for by number, bound. Raises CannotListen, and then none is bound."""
+    wanted = [
+        ("smtp", settings.smtp_port, "smtp_port") if not settings.smtp_endpoint else ("smtp", 0, ""),
+        ("pop3", settings.pop3_port, "pop3_port") if not settings.pop3_endpoint else ("pop3", 0, ""),
+    ]
+    ports: list[Listening] = []
+    try:
+        for protocol, port, parameter in wanted:
+            if port:
+                ports += [listen(protocol, host, port, parameter) for host in settings.inet_interfaces.addresses]
+    except CannotListen:
+        for port_ in ports:
+            port_.socket.close()
+        raise
+    return ports
+
+
+class LanMail(Service):
+    """One mail service, from its bound ports to its mailboxes.
+
+    warnings: of the configuration, for the log. foreign: checkers in place of our own (Twisted's ``--auth``).
+    started: called when everything is under way.
+    """
+
+    name = "lanmail"
+
+    def __init__(
+        self,
+        settings: Settings,
+        warnings: Sequence[object],
+        state: StateFolder,
+        ports: Sequence[Listening],
+        foreign: Sequence[ICredentialsChecker],
+        reactor: Any,
+        started: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._warnings = [str(warning) for warning in warnings]
+        self._state = state
+        self._ports = ports
+        self._reactor = reactor
+        self._started = started
+        self._listening: list[Any] = []
+        self._log_file: MailLogFile | None = None
+        self._pool = ThreadPool(0, THREADS, "lanmail")
+        self._owner = pwd.getpwnam(settings.mail_owner)
+
+        # people
+        accounts = AccountList([self._source(source.kind, source.path) for source in settings.accounts])
+        throttle = Throttle(reactor)
+        domains = settings.mydestination.names
+        passwords = ForeignPasswords(foreign, accounts, domains, log.report) if foreign else accounts
+        checker = PasswordChecker(passwords, domains, throttle)
+
+        # mailboxes, and what is on its way into them
+        locks = settings.mailbox_delivery_lock
+        self._locking = Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)
+        self._mailbox_state = state.folder("mailboxes")
+        self._mail_group = _group("mail")
+        incoming = IncomingFolder(state.folder("incoming"), self.in_thread, log.report)
+        intents = Intents(state.folder("intents"), incoming)
+        self._recovery = Recovery(intents, incoming, self.mailbox_of, log.report)
+        delivery = LocalDelivery(self.mailbox_of, intents, self._recovery, self.in_thread, reactor, log.report)
+
+        # where mail goes
+        router = Router(
+            Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own)),
+            Aliases(settings.alias_maps, log.report, reactor.seconds),
+            accounts,
+            self.in_thread,
+            log.report,
+            root=User("root", os.geteuid(), os.getegid()),
+            mynetworks=settings.mynetworks,
+            admin_user=settings.admin_user or None,
+            recipient_delimiter=settings.recipient_delimiter,
+            mailbox_size_limit=settings.mailbox_size_limit,
+            mailbox_size=self._mailbox_size,
+        )
+        reception = Reception(
+            router,
+            delivery,
+            incoming,
+            QueueIds(time.time),
+            myhostname=settings.myhostname,
+            myorigin=settings.myorigin,
+            drop_headers=settings.message_drop_headers,
+            hopcount_limit=settings.hopcount_limit,
+            clock=reactor,
+            wall=time.time,
+        )
+        adopted = AdoptedUidls(state.folder("uidls"), UidlFormat(settings.pop3_uidl_format))
+        maildrops = Maildrops(
+            self.mailbox_of,
+            Claims(state.folder("claims")),
+            IndexCache(),
+            in_thread=self.in_thread,
+            sleep=self.sleep,
+            adopted=adopted.of,
+        )
+
+        # protocols
+        portal = make_portal(MailRealm(accounts, reception, maildrops.open), checker)
+        capacity = Capacity(settings.max_connections)
+        per_client = settings.smtpd_client_connection_count_limit
+        exceptions = settings.smtpd_client_event_limit_exceptions
+        self.smtp = LanSMTPFactory(
+            portal,
+            hostname=settings.myhostname,
+            banner=settings.smtpd_banner,
+            limits=SmtpLimits(
+                message_size_limit=settings.message_size_limit,
+                line_length_limit=settings.line_length_limit,
+                recipient_limit=settings.smtpd_recipient_limit,
+                soft_error_limit=settings.smtpd_soft_error_limit,
+                hard_error_limit=settings.smtpd_hard_error_limit,
+                error_sleep_time=settings.smtpd_error_sleep_time,
+                timeout=settings.smtpd_timeout,
+            ),
+            admission=Admission("smtp", capacity, per_client, exceptions, log.report),
+            clock=reactor,
+        )
+        self.pop3 = LanPOP3Factory(
+            portal,
+            clock=reactor,
+            banner=settings.pop3_banner,
+            admission=Admission("pop3", capacity, per_client, exceptions, log.report),
+            login_timeout=settings.pop3_login_timeout,
+            timeout=settings.pop3_timeout,
+            takeover_after=settings.pop3_takeover_after,
+            error_limit=settings.pop3_error_limit,
+        )
+        maildrops.wanted = self.pop3.wanted
+
+    # what the parts are handed
+
+    def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """interfaces.InThread."""
+        return deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """interfaces.Sleep."""
+        return deferLater(self._reactor, seconds)
+
+    def mailbox_of(self, user: User) -> MailboxFile:
+        """The mailbox file of a user, whose name is safe as the name of a file."""
+        return MailboxFile(
+            os.path.join(self._settings.mail_spool_directory, user.name),
+            user,
+            group=self._mail_group,
+            locking=self._locking,
+            state_folder=self._mailbox_state,
+            report=log.report,
+            mend=self._recovery.mend,
+        )
+
+    def _mailbox_size(self, user: User) -> int:
+        try:
+            return os.lstat(os.path.join(self._settings.mail_spool_directory, user.name)).st_size
+        except FileNotFoundError:
+            return 0
+
+    # Service
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        settings = self._settings
+        if settings.maillog_file and settings.maillog_file != STDOUT:
+            self._log_file = MailLogFile(settings.maillog_file, settings.myhostname)
+            self._log_file.begin()
+        self._state.sign()
+        _raise_descriptor_limit()
+        for warning in (*self._warnings, *self._missing_rights()):
+            log.warn("warning: {warning}", warning=warning)
+        self._pool.start()
+        if self._guards is not None:
+            self._guards.start()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen_log))
+        # Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
+        self.in_thread(self._recovery.run).addErrback(lambda failure: log.failure("while recovering", failure))
+        self._listen()
+        self._started()
+
+    def _listen(self) -> None:
+        for port in self._ports:
+            factory = self.smtp if port.protocol == "smtp" else self.pop3
+            self._listening.append(self._reactor.adoptStreamPort(port.socket.fileno(), port.socket.family, factory))
+            log.info("listening: {protocol} on {place}", protocol=port.protocol, place=port.place)
+            port.socket.close()  # the reactor has its own descriptor of it
+        for description in self._settings.smtp_endpoint:
+            self._listen_on(description, self.smtp)
+        for description in self._settings.pop3_endpoint:
+            self._listen_on(description, self.pop3)
+        log.info("lanmail {version} is up", version=__version__)
+
+    def _listen_on(self, description: str, factory: ServerFactory) -> None:
+        """SystemExit with a sentence where an endpoint cannot be had: it is not worth running without."""
+        failed: list[Failure] = []
+        try:
+            endpoint = serverFromString(self._reactor, description)
+            endpoint.listen(factory).addCallbacks(self._listening.append, failed.append)
+        except Exception:
+            failed.append(Failure())
+        if failed:
+            raise SystemExit(f"lanmail: cannot listen on {description}: {failed[0].getErrorMessage()}")
+        log.info("listening: {description}", description=description)
+
+    def stopService(self) -> Deferred[None]:
+        """No new connections, commands under way finish, then everything is closed."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await DeferredList([maybeDeferred(port.stopListening) for port in self._listening], consumeErrors=True)
+        limit = self._settings.shutdown_timeout
+        await DeferredList([self.smtp.stop(limit), self.pop3.stop(limit)], consumeErrors=True)
+        if self._guards is not None:
+            await self._guards.stop()
+        # Whatever a thread is at, it finishes: an append that was begun ends whole.
+        self._pool.stop()
+        self._state.release()
+        log.info("lanmail has stopped")
+        if self._log_file is not None:
+            self._log_file.end()
+
+    # within
+
+    _guards: SystemGuards | None = None
+
+    def _source(self, kind: str, path: str) -> Accounts:
+        """One entry of ``accounts``."""
+        settings = self._settings
+        if kind == "system":
+            self._guards = SystemGuards(
+                self._reactor,
+                settings.pam_service,
+                log.report,
+                helpers=settings.pam_processes,
+                time_limit=settings.pam_timeout,
+            )
+            self._warn(service_problem(settings.pam_service))
+            return self._guards.accounts(self._reactor, settings.user_ids, log.report)
+        owner = self._owner
+        source = PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)
+        self._warn(source.unusable())
+        return source
+
+    def _warn(self, warning: str | None) -> None:
+        if warning:
+            self._warnings.append(warning)
+
+    def _missing_rights(self) -> list[str]:
+        if os.geteuid() == 0 or self._guards is None:
+            return []
+        return [
+            "started without root: PAM may refuse to check other users' passwords, and a mailbox that is missing cannot be made"
+            f" for its user in {self._settings.mail_spool_directory}"
+        ]
+
+    def _reopen_log(self) -> None:
+        if self._log_file is None:
+            return
+        try:
+            self._log_file.reopen()
+        except OSError as error:
+            log.warn("warning: cannot reopen {file}: {error}", file=self._settings.maillog_file, error=error.strerror)
+
+
+class _Own:
+    """A container of the texts of addresses that are ours."""
+
+    def __init__(self, is_own: Callable[[str], bool]) -> None:
+        self._is_own = is_own
+
+    def __contains__(self, host: object) -> bool:
+        return self._is_own(str(host))
+
+
+def _group(name: str) -> int | None:
+    """The gid for new mailboxes; None where we cannot give them away, or there is no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid if os.geteuid() == 0 else None
+    except KeyError:
+        return None
+
+
+def _raise_descriptor_limit() -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
