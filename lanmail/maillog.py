@@ -80,7 +80,10 @@ def line_of(event: LogEvent, host: str = "") -> str:
         text = "warning: " + text
     elif level in (LogLevel.error, LogLevel.critical):
         text = "error: " + text
-    line = f"lanmail/{event.get('log_namespace', '?')}[{os.getpid()}]: {printable(text)}\n"
+    part = str(event.get("log_namespace", "?"))
+    if part.startswith("twisted.") or part == "log_legacy":
+        part = "twisted"
+    line = f"lanmail/{part}[{os.getpid()}]: {printable(text)}\n"
     if not host:
         return line
     when = time.localtime(event.get("log_time", 0.0))

@@ -61,7 +61,7 @@ T = TypeVar("T")
 THREADS = 16
 STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: Twisted's log goes there already
 
-log = Logger("lanmail")
+log = Logger("master")
 
 
 def open_ports(settings: Settings) -> list[Listening]:

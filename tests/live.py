@@ -86,9 +86,15 @@ mailbox_size_limit = 0
 
     def start(self, command: Sequence[str] | None = None, cwd: str | None = None) -> Server:
         """Run until the ports answer. AssertionError with the log where they do not."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)} if cwd != "/" else None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command or self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=cwd or ROOT
+                command or self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=cwd or ROOT,
+                env=environment,
             )
         wait_for(lambda: all(self._answers(port) for port in (self.smtp, self.pop3)), self.describe, self.process)
         return self
