@@ -23,6 +23,9 @@ from twisted.python.failure import Failure
 from lanmail.accounts import helper
 from lanmail.interfaces import Report
 
+# Modules leak: after so many answers a helper is replaced.
+_ANSWERS_IN_A_LIFE = 1000
+
 Launch = Callable[[IProcessProtocol], IProcessTransport]
 """Starts a helper whose channel is the given protocol's file descriptors REQUESTS and ANSWERS."""
 
@@ -210,10 +213,10 @@ class Guard:
 
     def _done(self, worker: _Helper, question: _Question) -> None:
         self._release(question)
-        if len(self._idle) < self._helpers:
+        if len(self._idle) < self._helpers and worker.answers < _ANSWERS_IN_A_LIFE:
             self._idle.append(worker)
         else:
-            worker.kill("")  # one of those that stood in for hanging ones
+            worker.kill("")  # it is old, or stood in for a hanging one
         self._go_on()
 
     def _ended(self, worker: _Helper, question: _Question | None, why: str) -> None:
@@ -251,6 +254,7 @@ class _Helper(ProcessProtocol):
         self._timers: list[IDelayedCall] = []
         self._dead = False
         self.slow = False
+        self.answers = 0
         self.gone: Deferred[None] = Deferred()
 
     @property
@@ -297,6 +301,7 @@ class _Helper(ProcessProtocol):
             self.kill("it answered what nobody had asked")
             return
         self._rest()
+        self.answers += 1
         # Free before the answer is told: whoever hears it may ask the next question at once.
         self._done(self, question)
         if kind == helper.TROUBLE:

@@ -68,6 +68,8 @@ def _from_main_cf(config: str | None, name: str | None) -> tuple[str, tuple[int,
     files = [source.path for source in reading.settings.accounts if source.kind == "passwd-file"]
     if len(files) > 1:
         raise click.ClickException(f"{path} names several files in accounts; say which with --file: {' '.join(files)}")
+    if not files and reading.errors:
+        raise click.ClickException("\n".join(str(error) for error in reading.errors))
     if not files:
         raise click.ClickException(
             f"the accounts of {path} are the system's: their passwords are set with: passwd {name or 'NAME'}"

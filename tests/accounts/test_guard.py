@@ -150,6 +150,15 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual([each.pid in self.killed for each in self.processes], [False, False, True, True])
         self.assertEqual(self.report.lines, [])
 
+    def test_one_that_has_answered_often_is_replaced_without_a_word(self) -> None:
+        for _ in range(1001):
+            question = self.ask("julien")
+            self.processes[-1].say(frame(YES))
+            self.successResultOf(question)
+        self.assertEqual(len(self.processes), 2)
+        self.assertIn(self.processes[0].pid, self.killed)
+        self.assertEqual(self.report.lines, [])
+
     def test_one_that_dies_is_replaced(self) -> None:
         question = self.ask("julien")
         self.processes[0].die()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -73,3 +74,43 @@ class PasswdTests(SynchronousTestCase):
         Path(self.file).write_text("")
         os.chmod(self.file, 0o644)
         self.assertIn("chmod 600", self.run_it("--file", self.file, "--stdin", "julien", typed="x\n").output)
+
+
+class MainCfTests(SynchronousTestCase):
+    """Without --file: the file that main.cf names."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).resolve()
+        self.folder.mkdir()
+        self.main_cf = self.folder / "main.cf"
+        self.file = self.folder / "passwd"
+
+    def run_it(self, accounts: str, *arguments: str) -> Result:
+        self.owner = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        self.main_cf.write_text(f"mail_owner = {self.owner.pw_name}\nmyhostname = mail.lan.example\n{accounts}\n")
+        return CliRunner().invoke(passwd_command, ["--config", str(self.main_cf), *arguments], input="dianaël\n")
+
+    def test_the_passwd_file_of_main_cf_is_made_and_changed(self) -> None:
+        result = self.run_it(f"accounts = passwd-file:{self.file}, system", "--stdin", "julien")
+        self.assertEqual(result.exit_code, 0, result.output)
+        facts = self.file.stat()
+        self.assertEqual((facts.st_uid, facts.st_mode & 0o777), (self.owner.pw_uid, 0o600))
+
+    def test_a_system_users_password_is_not_ours_to_set(self) -> None:
+        result = self.run_it("accounts = system", "--stdin", "julien")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("passwd julien", result.output)
+
+    def test_of_several_files_one_must_be_named(self) -> None:
+        result = self.run_it(f"accounts = passwd-file:{self.file}, passwd-file:{self.file}-2", "--list")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("--file", result.output)
+
+    def test_a_main_cf_that_is_wrong_or_missing_is_a_sentence(self) -> None:
+        result = self.run_it("accounts = ldap", "--list")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("ldap", result.output)
+        self.main_cf.unlink()
+        result = CliRunner().invoke(passwd_command, ["--config", str(self.main_cf), "--list"])
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn(str(self.main_cf), result.output)

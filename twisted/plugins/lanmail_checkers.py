@@ -24,9 +24,11 @@ answered late. The service is a file in /etc/pam.d; lanmail by default.
     credentialInterfaces = (IUsernamePassword,)
 
     def generateChecker(self, argstring: str) -> ICredentialsChecker:
+        from twisted.internet import reactor  # nobody hands one to a plugin
+
         from lanmail.accounts.cred_plugins import pam_checker
 
-        return pam_checker(argstring)
+        return pam_checker(argstring, reactor)
 
 
 @implementer(ICheckerFactory, IPlugin)
@@ -43,9 +45,11 @@ to root or to the user that the server runs as. Failures are answered late.
     credentialInterfaces = (IUsernamePassword,)
 
     def generateChecker(self, argstring: str) -> ICredentialsChecker:
+        from twisted.internet import reactor
+
         from lanmail.accounts.cred_plugins import passwd_file_checker
 
-        return passwd_file_checker(argstring)
+        return passwd_file_checker(argstring, reactor)
 
 
 pam = PamCheckerFactory()
