@@ -71,6 +71,7 @@ class Carrier(Generic[Event]):
         self._working = False
         self._choked = False  # the client does not read; the transport's buffer is full
         self._pumping = False
+        self._heard_all = False
         self._gone = False
         self._stopping = False
         self._leaving = False
@@ -97,6 +98,14 @@ class Carrier(Generic[Event]):
 
     def received(self, data: bytes) -> None:
         self._conversation.receive(data)
+        self._pump()
+
+    def heard_all(self) -> None:
+        """The client closed its half of the connection. It may still listen, so what it said before is answered first.
+
+        (IHalfCloseableProtocol.readConnectionLost. A script that pipes a whole conversation into the socket does so.)
+        """
+        self._heard_all = True
         self._pump()
 
     def lost(self) -> None:
@@ -194,7 +203,8 @@ class Carrier(Generic[Event]):
             conversation.shut_down()
         self._flush()
         self._breathe()
-        if conversation.closing and not self._working:
+        over = conversation.closing or (self._heard_all and not self._choked)
+        if over and not self._working:
             self._say_goodbye()
 
     @property

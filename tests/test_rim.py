@@ -307,6 +307,24 @@ class GoodbyeTests(SynchronousTestCase):
         self.assertEqual(len(rim.closed), 1)
         self.assertEqual(rim.events, [b"one"])
 
+    def test_a_client_that_closed_its_half_hears_the_answers_to_all_it_said(self) -> None:
+        rim = Rim()
+        rim.transport.say(b"one\ntwo\nthr")
+        rim.said()
+        rim.carrier.heard_all()
+        self.assertFalse(rim.transport.disconnecting)
+        rim.answers[0].callback(None)
+        rim.answers[1].callback(None)
+        self.assertEqual(rim.said(), b"+one\n+two\n")
+        self.assertTrue(rim.transport.disconnecting)
+        rim.clock.advance(0)
+        self.assertEqual(len(rim.closed), 1)
+
+    def test_a_client_that_closed_while_nothing_was_owed_to_it_is_let_go(self) -> None:
+        rim = Rim()
+        rim.carrier.heard_all()
+        self.assertTrue(rim.transport.disconnecting)
+
     def test_a_stop_tells_the_idle_at_once(self) -> None:
         rim = Rim()
         rim.said()

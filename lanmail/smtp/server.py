@@ -11,10 +11,11 @@ from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from lanmail.accounts.credentials import LoginCredentials
 from lanmail.admission import Admission
@@ -36,6 +37,7 @@ _LOGIN_NEEDED = Status(530, "5.7.0", "Authentication required")
 log = Logger("smtpd")
 
 
+@implementer(IHalfCloseableProtocol)
 class LanSMTP(smtp.ESMTP):
     """One connection of an SMTP client.
 
@@ -71,6 +73,12 @@ class LanSMTP(smtp.ESMTP):
 
     def dataReceived(self, data: bytes) -> None:
         self._carrier.received(data)
+
+    def readConnectionLost(self) -> None:
+        self._carrier.heard_all()
+
+    def writeConnectionLost(self) -> None:
+        """We never close our half alone."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.session.lost()
