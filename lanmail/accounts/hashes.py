@@ -1,6 +1,6 @@
 """Passwords as a file keeps them: scrypt (RFC 7914) from OpenSSL, written ``$scrypt$ln=15,r=8,p=1$SALT$HASH``.
 
-The cost is that of one login on a small server, about 80 ms and 32 MiB: little for a person who mistypes, much for
+The cost is that of one login on a small server, about 100 ms and 32 MiB: little for a person who mistypes, much for
 whoever stole the file. Argon2id would do as well, but Debian 12's OpenSSL does not have it.
 """
 

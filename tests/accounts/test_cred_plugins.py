@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.strcred import AuthOptionMixin, ICheckerFactory, findCheckerFactories, makeChecker
+from twisted.internet import reactor
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from lanmail.accounts.cred_plugins import pam_checker
 from lanmail.accounts.hashes import hash_password
+from tests.accounts.fakes import pam_service, system_user
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -49,6 +53,32 @@ class PluginTests(SynchronousTestCase):
         ):
             error = self.assertRaises(usage.UsageError, _Options().parseOptions, ["--auth", description])
             self.assertIn(sentence, str(error))
+
+
+class _Shutdown:
+    """The real reactor, except that what is wanted at its end can be had before."""
+
+    def __init__(self) -> None:
+        self.triggers: list[Callable[[], object]] = []
+
+    def addSystemEventTrigger(self, phase: str, event: str, callable: Callable[[], object]) -> None:
+        self.triggers.append(callable)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(reactor, name)
+
+
+class PamCheckerTests(TestCase):
+    async def test_pam_checks_for_any_program(self) -> None:
+        ann = system_user(self, "ann", "dianaël")
+        service = pam_service(self, "auth required pam_unix.so\naccount required pam_unix.so\n")
+        shutdown = _Shutdown()
+        checker = pam_checker(service, shutdown)
+        self.addCleanup(shutdown.triggers[0])
+        name = await checker.requestAvatarId(UsernamePassword(ann.upper().encode(), "dianaël".encode()))
+        self.assertEqual(name, ann.encode())
+        for who in (ann.encode(), b"root"):
+            await self.assertFailure(checker.requestAvatarId(UsernamePassword(who, b"wrong")), UnauthorizedLogin)
 
 
 class PasswdFileCheckerTests(TestCase):
