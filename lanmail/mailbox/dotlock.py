@@ -9,8 +9,8 @@ import re
 import socket
 import stat
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure, named
@@ -31,6 +31,7 @@ _PID = re.compile(rb"\s*(\d{1,10})(?::(\S+))?\s*\Z")
 class _Standing:
     """A dotlock that stands already: who made it, as far as one can tell, and whether that still counts."""
 
+    file: int  # open only for as long as it is looked at
     holder: str
     stale: bool
 
@@ -78,66 +79,79 @@ class Dotlock:
                 newborn.appear(self._name)
                 return
             except FileExistsError:
-                standing = self._look()
-            if standing is None:  # gone again
-                continue
-            holder = standing.holder
-            if not standing.stale:
-                break
+                pass
+            with self._standing() as standing:
+                if standing is None:  # gone again
+                    continue
+                holder = standing.holder
+                if not standing.stale:
+                    break
             with mailbox_at_rest():
                 self._break()
         raise MailboxBusy(self._path, holder)
 
     def _break(self) -> None:
-        """Remove the dotlock if it is still stale now that nobody else of us can be doing the same.
+        """Remove the dotlock if it is stale, now that nobody else of us can be doing the same.
 
         The danger: two find the same stale lock, one removes it and makes its own, and the other then removes that one. So a
-        breaker holds a lock on the folder itself and judges anew under it: what it removes was stale after the last breaker had
-        gone. Programs that break without that lock (liblockfile, procmail) leave the instant between this look and the unlink.
-        For it we hold the mailbox's kernel lock: who made a dotlock in that instant cannot have got further than that, and
-        whoever then holds which lock, only one has the kernel's.
+        breaker holds a lock on the folder itself and judges anew under it, and looks once more whether what it judged is still
+        what stands there. (First judged, then looked: the other way round, a lock that its owner lets go in between seems stale,
+        and the next owner's is removed.) What is stale and stands has no owner who will let it go, and other breakers of ours
+        have to wait, so nothing can come into its place before the unlink.
+
+        Except through programs that break without our lock (liblockfile, procmail), and the owner of an old one that wakes up, in
+        just that instant. For it we hold the mailbox's kernel lock: who makes a dotlock then cannot have got further than that,
+        and whoever of us afterwards has which dotlock, only one has the kernel's.
         """
         try:
             fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MailboxBusy(self._path, "a program that breaks a stale dotlock") from None
         try:
-            standing = self._look()
-            if standing is not None and standing.stale:
-                os.unlink(self._name, dir_fd=self._folder)
+            with self._standing() as standing:
+                if standing is not None and standing.stale and self._is_there(standing.file):
+                    self._remove(standing.holder)
         finally:
             fcntl.flock(self._folder, fcntl.LOCK_UN)
 
-    def _look(self) -> _Standing | None:
-        """Judge the dotlock that stands. None: it is gone."""
+    def _remove(self, holder: str) -> None:
         try:
-            found = os.lstat(self._name, dir_fd=self._folder)
+            os.unlink(self._name, dir_fd=self._folder)
         except FileNotFoundError:
-            return None
+            pass
+        except PermissionError:  # in a folder with the sticky bit it is only its owner's to remove
+            raise MailboxBusy(self._path, f"{holder}, and stale, but not ours to remove") from None
+
+    @contextmanager
+    def _standing(self) -> Iterator[_Standing | None]:
+        """The dotlock that stands, judged, and its inode kept from being given to the next one meanwhile; None where there is none."""
+        try:
+            # O_PATH: also what we may not read, and what is a fifo, a link or worse.
+            file = os.open(self._name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            yield self._judge(file)
+        finally:
+            os.close(file)
+
+    def _judge(self, file: int) -> _Standing:
+        found = os.fstat(file)
         age = self._now - found.st_mtime
         old = age > self._stale_lock_time
-        pid = self._pid(found)
+        pid = _pid_in(file) if stat.S_ISREG(found.st_mode) else None
         if pid is None:
-            return _Standing(f"whoever made {self._path}.lock, uid {found.st_uid}, {age:.0f} s old", old)
+            return _Standing(file, f"whoever made {self._path}.lock, uid {found.st_uid}, {age:.0f} s old", old)
         ours = pid == os.getpid()
         runs = (found.st_dev, found.st_ino) in _held if ours else _runs(pid)
-        return _Standing(named(pid), old or not runs)
+        return _Standing(file, named(pid), old or not runs)
 
-    def _pid(self, found: os.stat_result) -> int | None:
-        """The pid in the dotlock, where it is one of this host."""
-        if not stat.S_ISREG(found.st_mode):
-            return None
+    def _is_there(self, file: int) -> bool:
         try:
-            fd = os.open(self._name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._folder)
-        except OSError:  # made unreadable by its owner, or gone: then its age decides
-            return None
-        try:
-            match = _PID.match(os.read(fd, 300))
-        finally:
-            os.close(fd)
-        if match is None or (match[2] and match[2] != os.fsencode(socket.gethostname())):
-            return None
-        return int(match[1]) or None
+            return os.path.samestat(os.lstat(self._name, dir_fd=self._folder), os.fstat(file))
+        except OSError:
+            return False
 
     def touch(self) -> None:
         """Make it look new, since others judge it by its age. Never raises."""
@@ -148,11 +162,7 @@ class Dotlock:
 
     def stands(self) -> bool:
         """Whether the dotlock in the folder is still this one."""
-        try:
-            found = os.lstat(self._name, dir_fd=self._folder)
-        except OSError:
-            return False
-        return os.path.samestat(found, os.fstat(self._fd))
+        return self._is_there(self._fd)
 
     def release(self, *, leave: bool = False) -> None:
         """Remove it, unless somebody broke it and the one there is theirs. Raises OSError where it cannot be removed.
@@ -170,6 +180,21 @@ class Dotlock:
     def _note(found: os.stat_result, *, held: bool) -> None:
         with _held_guard:
             (_held.add if held else _held.discard)((found.st_dev, found.st_ino))
+
+
+def _pid_in(file: int) -> int | None:
+    """The pid in a dotlock, where it is one of this host. None: its age decides."""
+    try:
+        fd = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # its owner made it unreadable
+        return None
+    try:
+        match = _PID.match(os.read(fd, 300))
+    finally:
+        os.close(fd)
+    if match is None or (match[2] and match[2] != os.fsencode(socket.gethostname())):
+        return None
+    return int(match[1]) or None
 
 
 def _runs(pid: int) -> bool:

@@ -140,9 +140,12 @@ class MailboxFile:
         try:
             fd = os.open(self._name, _OPEN, dir_fd=folder)
         except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise
             if error.errno in _NO_FILE:
                 raise MailboxUnsafe(f"{self.path} is {_NO_FILE[error.errno]}") from error
-            raise
+            hint = "; group mail must have it, with mode 0660" if error.errno == errno.EACCES else ""
+            raise MailboxFailure.of(error, f"cannot open {self.path}{hint}") from error
         try:
             self._judge(os.fstat(fd))
         except BaseException:
