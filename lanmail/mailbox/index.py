@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -142,6 +142,32 @@ class Index:
         except Changed:
             return False
 
+    def without(
+        self, numbers: Collection[int], fd: int, stat: os.stat_result, *, now_ns: int | None = None
+    ) -> Index | None:
+        """The index of the file after the extents of these messages, and nothing else, were taken out of it.
+
+        So that an expunge does not cost reading and naming again all that it kept. ``stat`` was just taken of ``fd``, under the lock
+        under which they were taken out. None where the file must be read. Raises Changed, OSError.
+        """
+        stamp, settled = _stamped(stat, now_ns)
+        index = Index(stamp, settled=settled)
+        gone = 0
+        for at in range(len(self)):
+            start, next_ = self.extent(at + 1)
+            if at + 1 in numbers:
+                gone += next_ - start
+                continue
+            index.starts.append(start - gone)
+            for name in ("lines", "gaps", "more", "flags"):
+                getattr(index, name).append(getattr(self, name)[at])
+            index.identities += self.identity(at + 1) or b""
+        if self.awaited is not None or stamp.size != self.size - gone:
+            return None
+        index.end = self.end - gone
+        index.witness = _witness(fd, index)
+        return index
+
     def _add(self, found: Found) -> None:
         self.starts.append(found.start)
         self.lines.append(found.text - found.start)
@@ -164,7 +190,8 @@ def scan(fd: int, stat: os.stat_result, *, now_ns: int | None = None) -> Index:
 
     now_ns: the time when ``stat`` was taken, in nanoseconds since the epoch.
     """
-    return _read(fd, Index(*_stamped(stat, now_ns)), 0)
+    stamp, settled = _stamped(stat, now_ns)
+    return _read(fd, Index(stamp, settled=settled), 0)
 
 
 def refresh(fd: int, stat: os.stat_result, previous: Index | None, *, now_ns: int | None = None) -> Index:

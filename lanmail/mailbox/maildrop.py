@@ -19,6 +19,7 @@ from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.holdings import Holdings
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
+from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.snapshot import Adopted, Snapshot
 from lanmail.mailbox.store import MailboxFile
 from lanmail.status import Status, TemporaryFailure
@@ -50,7 +51,7 @@ class Maildrops:
     """Opens maildrops; ``open`` is what the realm takes as ``open_maildrop``.
 
     mailbox: gives a user's MailboxFile. adopted: gives the UIDLs of an older server (AdoptedUidls.of), in a thread.
-    dice: from 0 up to 1.
+    saved: keeps the indexes of large mailboxes over a restart. dice: from 0 up to 1.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Maildrops:
         in_thread: InThread,
         sleep: Sleep,
         adopted: Adopted = lambda name, fd, index: {},
+        saved: SavedIndexes | None = None,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._mailbox = mailbox
@@ -70,6 +72,7 @@ class Maildrops:
         self.in_thread = in_thread
         self._sleep = sleep
         self.adopted = adopted
+        self.saved = saved
         self._dice = dice
         self.wanted: Callable[[User], None] = nobody
         """Told of the user whenever a login finds the maildrop in use: whoever has it may be ended (pop3.server)."""
@@ -149,7 +152,8 @@ class Maildrop:
         self._path = mailbox.path
         self._holdings = holdings
         self._maildrops = maildrops
-        self._snapshot = Snapshot(user.name, mailbox, holdings, maildrops.indexes.take(mailbox.path))
+        known = maildrops.indexes.take(mailbox.path)
+        self._snapshot = Snapshot(user.name, mailbox, holdings, known, maildrops.saved)
         self._unique_ids: Sequence[str] | None = None
         self._marked: set[int] = set()  # through Twisted's interface only
         self._closed = False
@@ -181,9 +185,12 @@ class Maildrop:
             pieces = [] if reading.ended else await self._maildrops.in_thread(reading.window)
 
     async def commit(self, deleted: frozenset[int]) -> int:
-        if not deleted:
-            return len(self.letters)
-        return await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted))
+        left = len(self.letters)
+        if deleted:
+            left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted))
+        if self._snapshot.has_news:
+            await self._maildrops.in_thread(self._snapshot.remember)
+        return left
 
     def close(self) -> None:
         if self._closed:

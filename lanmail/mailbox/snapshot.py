@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from lanmail.interfaces import MessageGone
 from lanmail.mailbox.holdings import Holdings
-from lanmail.mailbox.index import Index, refresh
+from lanmail.mailbox.index import SMALL, Index, refresh
 from lanmail.mailbox.locks import MailboxFailure
+from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import LockedMailbox, MailboxFile
 from lanmail.mailbox.text import read_text
 from lanmail.mailbox.uidl import find_again, unique_ids
@@ -29,17 +31,21 @@ Adopted = Callable[[str, int, Index], Mapping[bytes, Sequence[str]]]
 class Snapshot:
     """Numbers mean what they meant at ``look``, whatever happens to the file meanwhile.
 
-    name: of the user. known: an index of the mailbox from earlier, if there is one.
+    name: of the user. known: an index of the mailbox from earlier, if there is one; else ``saved`` may have one.
     One thing at a time; ``close`` of the holdings may come at any moment. What fails raises MailboxFailure (MailboxBusy: try
     again), or holdings.Closed.
     """
 
-    def __init__(self, name: str, mailbox: MailboxFile, holdings: Holdings, known: Index | None = None) -> None:
+    def __init__(
+        self, name: str, mailbox: MailboxFile, holdings: Holdings, known: Index | None, saved: SavedIndexes | None
+    ) -> None:
         self._name = name
         self._mailbox = mailbox
         self._holdings = holdings
         self._taken: Index | None = None
         self._latest = known
+        self._saved = saved
+        self._remembered = _state(known)
         self._numbers: Sequence[int | None] | None = None  # in the latest index, by ours; None while they are the same
 
     @property
@@ -56,6 +62,9 @@ class Snapshot:
                 self._latest = None
                 return array("Q")
             with locked:
+                if self._latest is None and self._saved is not None:
+                    self._latest = self._saved.load(self._name)
+                    self._remembered = _state(self._latest)
                 self._latest = self._taken = self._read(locked)
             return array("Q", self._taken.octets())
 
@@ -109,7 +118,22 @@ class Snapshot:
                     )
                 if found:
                     locked.take_out(_joined(index.extent(number) for number in found))
+                    self._forget(index, found, locked)
                 return len(index) - len(found)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether ``remember`` has something to write that was not known before."""
+        return self._saved is not None and _state(self._latest) != self._remembered
+
+    def remember(self) -> None:
+        """Keep the index on disk, where that spares reading a large mailbox again after a restart."""
+        with self._holdings:
+            if self._saved is not None and self._latest is not None:
+                self._remembered = _state(self._latest)
+                # A cache that cannot be written costs time, and no more.
+                with suppress(OSError):
+                    self._saved.keep(self._name, self._latest)
 
     # within
 
@@ -153,8 +177,20 @@ class Snapshot:
         self._latest = index
         return index
 
+    def _forget(self, index: Index, found: Sequence[int], locked: LockedMailbox) -> None:
+        """What was just taken out is no longer in the index. Where that cannot be had the next session reads the file again."""
+        try:
+            self._latest = index.without(frozenset(found), locked.fd, os.fstat(locked.fd))
+        except (Changed, OSError):
+            self._latest = None
+
     def _failure(self, error: OSError) -> MailboxFailure:
         return MailboxFailure.of(error, f"cannot read {self._mailbox.path}")
+
+
+def _state(index: Index | None) -> tuple[int, int] | None:
+    """What makes one index worth writing down and another not: which it is, and how many names it holds."""
+    return None if index is None or index.size <= SMALL else (id(index), len(index.identities))
 
 
 def _joined(ranges: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
