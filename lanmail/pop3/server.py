@@ -184,6 +184,7 @@ class LanPOP3(pop3.POP3):
     async def _send_letter(self, event: Retrieve) -> None:
         held = self.session.heading()
         begun = False
+        given = 0
         try:
             async for chunk in self.mbox.text(event.number, event.body_lines):
                 if len(held) >= PIECE:
@@ -191,6 +192,7 @@ class LanPOP3(pop3.POP3):
                     await self._carrier.write(held)
                     held = b""
                 held += self.session.piece(chunk)
+                given += len(chunk)
         except Gone:
             raise
         except Exception as trouble:
@@ -209,7 +211,8 @@ class LanPOP3(pop3.POP3):
                 raise
         else:
             self.session.finish(held)
-            self._retrieved += event.body_lines is None
+            # fetchmail says TOP with 99999999 lines where it means RETR.
+            self._retrieved += given >= self.mbox.letters[event.number - 1].octets
 
     async def _commit(self, event: Commit) -> None:
         try:

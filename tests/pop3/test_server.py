@@ -254,9 +254,9 @@ class LetterTests(InMemory):
         self.maildrop.tear_after = (10_000, Torn())
         self.assertEqual(client.say(b"RETR 1"), b"-ERR Another program has changed or removed this message\r\n")
 
-    def test_only_whole_letters_count_as_retrieved(self) -> None:
+    def test_whole_letters_count_as_retrieved_whatever_the_client_called_it(self) -> None:
         client = self.serve(letter(100), letter(100))
-        client.say(b"RETR 1", b"TOP 2 1", b"RETR 2", b"QUIT")
+        client.say(b"RETR 1", b"TOP 1 0", b"TOP 2 0", b"TOP 2 99999999", b"QUIT")
         self.assertTrue(self.log.has("logout: user=<nel> retrieved 2, deleted 0, left 2"))
 
 
