@@ -101,15 +101,12 @@ def _accounts(settings: Settings, machine: Machine) -> Iterator[Problem]:
             settings, "mail_owner", f"{owner!r} is root; the server must not run as root once its ports are bound"
         )
     system = any(source.kind == "system" for source in settings.accounts)
-    if system and settings.admin_user and len(settings.accounts) == 1 and machine.user(settings.admin_user) is None:
-        yield _warning(
-            settings, "admin_user", f"there is no account {settings.admin_user!r}; root's mail goes to the mailbox root"
-        )
     if system and not any(machine.exists(f"{folder}/{settings.pam_service}") for folder in PAM_FOLDERS):
         yield _warning(
             settings,
             "pam_service",
-            f"there is no /etc/pam.d/{settings.pam_service}, so no password is right; copy etc/pam.d/lanmail there",
+            f"there is no /etc/pam.d/{settings.pam_service}, so nobody of the system can log in;"
+            f" install it with: cp etc/pam.d/lanmail /etc/pam.d/{settings.pam_service}  (Fedora: etc/pam.d/lanmail.fedora)",
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from lanmail.config.kinds import LISTENING, Context
+from lanmail.config.hosts import LISTENING
+from lanmail.config.kinds import Context
 from lanmail.config.machine import Interface
 from lanmail.config.problems import BadValue
 

@@ -20,8 +20,8 @@ Lookup = Callable[[str], str | None]
 
 # Postfix stops at 100 nested references, and Python not long after; 50 is more than anybody has written by hand.
 MAX_DEPTH = 50
-# Ten names that each hold ten of the next are 10^10 octets: a value that grows past this is a mistake.
-MAX_LENGTH = 1024 * 1024
+# Ten names, each of ten times the next, are 10^10 octets: reading them again and again has to end somewhere. In characters.
+MAX_READ = 4 * 1024 * 1024
 
 _NAME = re.compile(r"[A-Za-z0-9_]*")
 _SPACES = re.compile(f"[{SPACE}]*")
@@ -122,25 +122,21 @@ def _circle(names: tuple[str, ...]) -> BadValue:
 
 
 class _Expansion:
-    """One expansion, and how much it has made so far."""
+    """One expansion, and how much it has read so far."""
 
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
-        self._made = 0
-        self._steps = 0
+        self._read = 0
 
     def of(self, text: str, within: tuple[str, ...], depth: int = 0) -> str:
         """``within`` are the names on the way here: one of them again would never end."""
-        if depth > MAX_DEPTH:
-            raise BadValue(f"references nested deeper than {MAX_DEPTH}")
-        made = []
-        for is_reference, piece in _pieces(text):
-            made.append(self._reference(piece, within, depth + 1) if is_reference else piece)
-            self._made += len(made[-1])
-            self._steps += 1
-            if self._made > MAX_LENGTH * MAX_DEPTH or self._steps > MAX_LENGTH or len(made[-1]) > MAX_LENGTH:
-                raise BadValue("the value never stops growing")
-        return "".join(made)
+        self._read += len(text) + 1
+        if depth > MAX_DEPTH or self._read > MAX_READ:
+            raise BadValue("references upon references, without an end in sight")
+        return "".join(
+            self._reference(piece, within, depth + 1) if is_reference else piece
+            for is_reference, piece in _pieces(text)
+        )
 
     def _reference(self, inner: str, within: tuple[str, ...], depth: int) -> str:
         position = _spaces(inner, 0)
@@ -209,7 +205,7 @@ class _Expansion:
         if match["suffix"]:
             return compare(*(_level(side) for side in sides)), position
         if all(side.isascii() and side.isdigit() for side in sides):
-            return compare(*(int(side[-4000:]) for side in sides)), position
+            return compare(*(_quantity(side) for side in sides)), position
         return compare(*sides), position
 
 
@@ -231,6 +227,12 @@ def _operand(text: str, position: int) -> tuple[str, int]:
     if text.startswith("{", after):
         return _braced(text, after)
     return text[position:], len(text)
+
+
+def _quantity(digits: str) -> tuple[int, str]:
+    """Compares as the number does, however many digits there are."""
+    bare = digits.lstrip("0")
+    return len(bare), bare
 
 
 def _level(text: str) -> tuple[int, int, int]:

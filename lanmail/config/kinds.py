@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
 
 from lanmail.config import lists
-from lanmail.config.machine import Interface, Machine
+from lanmail.config.machine import Machine
 from lanmail.config.problems import BadValue
-from lanmail.config.syntax import SPACE, decoded, table_reference, words
-from lanmail.network import IPAddress, Networks, parse_ip
+from lanmail.config.syntax import SPACE, table_reference, words
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -183,118 +181,6 @@ def _locks(text: str, _: Context) -> frozenset[str]:
 
 
 LOCKS = Kind("list of `dotlock`, `fcntl`, `flock`", _locks)
-
-# names and networks
-
-
-def _host(text: str, _: Context) -> str:
-    name = text.lower()
-    if not lists.is_domain(name) or parse_ip(text) is not None:
-        raise BadValue(f"{text!r} is not a name, such as mail.example.com")
-    return name
-
-
-HOST = Kind("name of a host", _host)
-
-
-def _origin(text: str, context: Context) -> str:
-    if not text.startswith("/"):
-        return _host(text, context)
-    # Debian's Postfix alone reads a file here (myorigin = /etc/mailname), and Debian's main.cf uses it.
-    try:
-        lines = decoded(context.machine.read(text)).split("\n")
-        return _host(next((line.strip(SPACE) for line in lines if line.strip(SPACE)), ""), context)
-    except (OSError, BadValue) as error:
-        name = context.text("myhostname").lower()
-        context.warn(f"{text} names no domain ({getattr(error, 'strerror', None) or error}); using {name}")
-        return name
-
-
-ORIGIN = Kind("domain, or a file that holds one", _origin)
-
-DOMAINS = Kind("list of domains", lambda text, context: lists.domains(text, context.machine, subdomains=False))
-DOMAINS_AND_BELOW = Kind("list of domains", lambda text, context: lists.domains(text, context.machine, subdomains=True))
-NETWORKS: Kind[Networks] = Kind("list of networks", lambda text, context: lists.networks(text, context.machine))
-
-
-def _protocols(text: str, _: Context) -> frozenset[Literal[4, 6]]:
-    versions: dict[str, frozenset[Literal[4, 6]]] = {
-        "ipv4": frozenset({4}),
-        "ipv6": frozenset({6}),
-        "all": frozenset({4, 6}),
-    }
-    found: set[Literal[4, 6]] = set()
-    for word in words(text):
-        if word not in versions:
-            raise BadValue(f"{word!r} is none of: all, ipv4, ipv6")
-        found |= versions[word]
-    if not found:
-        raise BadValue("without a protocol nothing can be listened on; all is the default")
-    return frozenset(found)
-
-
-PROTOCOLS = Kind("list of `all`, `ipv4`, `ipv6`", _protocols)
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """addresses: where to bind, in order; ``0.0.0.0`` and ``::`` for all. own: with which networks those stand on this machine."""
-
-    addresses: tuple[str, ...]
-    own: tuple[Interface, ...]
-
-    def is_own(self, host: str) -> bool:
-        """Whether mail for ``user@[host]`` is for us."""
-        address = parse_ip(host)
-        return any(address == interface.ip for interface in self.own)
-
-
-def _listening(text: str, context: Context) -> Listening:
-    versions = _protocols(context.text("inet_protocols"), context)
-    machine: Sequence[Interface] = [one for one in context.machine.interfaces() if one.version in versions]
-    chosen: list[IPAddress] = []
-    for word in words(text):
-        if word == "all":
-            # A machine without IPv6 has no address of it at all, and would not let us bind ::.
-            every = [
-                host for host, version in (("0.0.0.0", 4), ("::", 6)) if any(one.version == version for one in machine)
-            ]  # noqa: S104
-            if words(text) != ["all"]:
-                raise BadValue(f"all stands beside other addresses in {text!r}")
-            return Listening(tuple(every), tuple(machine))
-        if word == "loopback-only":
-            chosen += [one.ip for one in machine if one.ip.is_loopback]
-        else:
-            chosen += [address for address in _addresses(word, context, machine) if address.version in versions]
-    unique = list(dict.fromkeys(chosen))
-    if not unique:
-        raise BadValue(
-            f"{text!r} with inet_protocols = {context.text('inet_protocols')} leaves no address to listen on"
-        )
-    own = [one for one in machine if one.ip in unique]
-    for address in unique:
-        if not (address.is_loopback or any(one.ip == address for one in machine)):
-            context.warn(f"no interface of this machine has the address {address} now")
-    return Listening(tuple(str(address) for address in unique), tuple(own))
-
-
-def _addresses(word: str, context: Context, machine: Sequence[Interface]) -> list[IPAddress]:
-    if address := parse_ip(word.removeprefix("[").removesuffix("]")):
-        return [address]
-    if word.lower() == "localhost":
-        # RFC 6761, 6.3, and no DNS or /etc/hosts can be wrong about it.
-        return [
-            address
-            for address in map(parse_ip, ("127.0.0.1", "::1"))
-            if any(one.ip == address for one in machine) and address
-        ]
-    found = [address for host in context.machine.hosts(word) if (address := parse_ip(host))]
-    if not found:
-        raise BadValue(f"{word}: /etc/hosts has no such name, and DNS is not asked; write the address itself")
-    return found
-
-
-LISTENING = Kind("list of addresses", _listening)
 
 # files and accounts
 

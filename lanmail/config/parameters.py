@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from lanmail import __version__
 from lanmail.config import defaults
+from lanmail.config.hosts import DOMAINS, DOMAINS_AND_BELOW, HOST, LISTENING, NETWORKS, ORIGIN, PROTOCOLS
 from lanmail.config.kinds import (
     ACCOUNT,
     ACCOUNT_OR_NOTHING,
@@ -20,21 +21,14 @@ from lanmail.config.kinds import (
     COUNT,
     COUNT_FROM_1,
     DELIMITERS,
-    DOMAINS,
-    DOMAINS_AND_BELOW,
     ENDPOINTS,
     HEADERS,
-    HOST,
     LEVEL,
-    LISTENING,
     LOCKS,
-    NETWORKS,
     OCTETS,
-    ORIGIN,
     PATH,
     PATH_OR_NOTHING,
     PORT,
-    PROTOCOLS,
     SERVICE,
     SPOOL,
     TEXT,
@@ -51,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FromMachine:
-    """A default that is found out: ``find`` gives its text (references and all), ``shown`` is what the reference says of it."""
+    """A default that is found out: ``find`` gives its text, references and all; ``shown`` is what the reference says of it."""
 
     shown: str
     find: Callable[[Context], str]
@@ -118,8 +112,6 @@ class Settings:
         self.values = values
         self.written = written
 
-    # who we are
-
     myhostname = Parameter(
         HOST,
         FromMachine(
@@ -143,7 +135,10 @@ class Settings:
         differs="this is not Postfix, and does not say that it is",
     )
     mail_version = Parameter(
-        TEXT, __version__, "The release of this program, for banners.", differs="it is our own release"
+        TEXT,
+        FromMachine("the release of lanmail", lambda _: __version__),
+        "The release of this program, for banners.",
+        differs="it is our own",
     )
     compatibility_level = Parameter(
         LEVEL,
@@ -151,8 +146,6 @@ class Settings:
         "Which release's defaults hold: below 2, mynetworks_style is subnet and relay_domains is $mydestination.",
         differs="at Postfix's 0 every machine of the subnet may send to anywhere unasked; new installations of Postfix set 3.6 themselves",
     )
-
-    # where we listen
 
     inet_interfaces = Parameter(
         LISTENING,
@@ -174,8 +167,6 @@ class Settings:
         ours=True,
     )
     pop3_endpoint = Parameter(ENDPOINTS, "", "Twisted endpoints for POP3 in place of pop3_port.", ours=True)
-
-    # whose mail we take
 
     mydestination = Parameter(
         DOMAINS,
@@ -225,8 +216,6 @@ class Settings:
         ours=True,
     )
 
-    # what we take
-
     message_size_limit = Parameter(OCTETS, "10240000", "The largest message, in octets; 0: no limit.")
     mailbox_size_limit = Parameter(
         OCTETS, "51200000", "The largest mailbox, in octets; 0: no limit. Not less than message_size_limit."
@@ -240,8 +229,6 @@ class Settings:
         "bcc, content-length, resent-bcc, return-path",
         "Headers that are taken out of a message that comes in.",
     )
-
-    # the SMTP dialogue
 
     smtpd_banner = Parameter(
         TEXT,
@@ -274,8 +261,6 @@ class Settings:
         ours=True,
     )
 
-    # the POP3 dialogue
-
     pop3_banner = Parameter(TEXT, "$myhostname POP3 server ready", "The greeting behind +OK.", ours=True)
     pop3_timeout = Parameter(
         TIME, "600s", "How long a client that is logged in may be silent (RFC 1939 asks for ten minutes).", ours=True
@@ -298,8 +283,6 @@ class Settings:
         ours=True,
     )
 
-    # accounts
-
     accounts = Parameter(
         ACCOUNTS,
         "system",
@@ -317,8 +300,6 @@ class Settings:
         "The uids of the accounts that have mail. 65534 is nobody; daemons are below 1000.",
         ours=True,
     )
-
-    # where it lies
 
     mail_owner = Parameter(
         ACCOUNT,
@@ -358,3 +339,15 @@ class Settings:
 PARAMETERS: Mapping[str, Parameter[Any]] = {
     name: parameter for name, parameter in vars(Settings).items() if isinstance(parameter, Parameter)
 }
+
+SECTIONS: Mapping[str, str] = {
+    "myhostname": "Who we are",
+    "inet_interfaces": "Where we listen",
+    "mydestination": "Whose mail we take",
+    "message_size_limit": "What we take",
+    "smtpd_banner": "SMTP",
+    "pop3_banner": "POP3",
+    "accounts": "Accounts",
+    "mail_owner": "Where it lies",
+}
+"""The headings of the reference and of etc/main.cf, each at the parameter that it stands before."""

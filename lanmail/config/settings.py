@@ -165,7 +165,7 @@ class _Reader:
         if not isinstance(parameter.default, FromMachine):
             return parameter.default
         if parameter.name in self._finding:
-            raise BadValue(f"${parameter.name} leads to itself")
+            raise BadValue(f"it is made of ${parameter.name}, which is made of it; set {parameter.name} too")
         self._finding.add(parameter.name)
         try:
             return parameter.default.find(self)

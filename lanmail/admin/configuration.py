@@ -1,0 +1,58 @@
+"""``lanmail config``: what a main.cf comes to, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+
+import click
+
+from lanmail.config.describe import describe
+from lanmail.config.parameters import PARAMETERS
+from lanmail.config.settings import Reading, read
+
+__all__ = ["config_command", "describe"]
+
+PLACES = ("main.cf", "/etc/lanmail/main.cf")
+
+
+@click.command("config")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--config", "-c", "file", metavar="FILE", help="The main.cf; else ./main.cf, then /etc/lanmail/main.cf.")
+@click.option("-o", "overrides", metavar="NAME=VALUE", multiple=True, help="A parameter, over what the file says.")
+@click.option("--all", "everything", is_flag=True, help="Show every parameter, those at their default too.")
+@click.option("--expand", "-x", is_flag=True, help="With NAMEs: with every $name replaced by its value.")
+@click.option("--values", "-h", "bare", is_flag=True, help="With NAMEs: the values alone, without their names.")
+def config_command(
+    names: tuple[str, ...], file: str | None, overrides: tuple[str, ...], everything: bool, expand: bool, bare: bool
+) -> None:
+    """Show what is configured and what is wrong with it; with NAMEs, those parameters alone, as postconf does.
+
+    Without NAMEs the status is 1 if a server would not start with it.
+    """
+    path = file or next((place for place in PLACES if os.path.exists(place)), None)
+    if path is None:
+        raise click.ClickException("there is no ./main.cf and no /etc/lanmail/main.cf; name one with --config")
+    reading = read(path, overrides)
+    if names:
+        _show(reading, names, expand, bare)
+        return
+    click.echo(describe(reading, everything=everything))
+    if reading.errors:
+        raise SystemExit(1)
+
+
+def _show(reading: Reading, names: tuple[str, ...], expand: bool, bare: bool) -> None:
+    unknown = [name for name in names if name not in PARAMETERS]
+    for name in names:
+        if name in PARAMETERS:
+            written = reading.settings.written[name]
+            value = written.expanded if expand else written.text
+            click.echo(value if bare else f"{name} = {value}".rstrip())
+    for name in unknown:
+        near = difflib.get_close_matches(name, PARAMETERS, 1)
+        click.echo(
+            f"lanmail config: unknown parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""), err=True
+        )
+    if unknown:
+        raise SystemExit(1)
