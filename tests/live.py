@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -40,11 +44,21 @@ def mail_owner() -> str:
 
 
 class Server:
-    """One lanmail process with a main.cf in ``folder`` (made where missing). ``extra`` lines win over those given here."""
+    """One lanmail process with a main.cf in ``folder`` (made where missing). ``extra`` lines win over those given here.
+
+    people: names and passwords for the passwd-file, instead of ACCOUNTS.
+    """
 
     ACCOUNTS: ClassVar = {"julien": "dianaël", "nel": "secret-of-nel"}
 
-    def __init__(self, folder: str, extra: str = "", accounts: str = "passwd-file", owner: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        extra: str = "",
+        accounts: str = "passwd-file",
+        owner: str | None = None,
+        people: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = Path(folder).resolve()
         self.spool = self.folder / "mail"
         self.queue = self.folder / "queue"
@@ -55,7 +69,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         if accounts == "passwd-file":
             self.passwd = self.folder / "passwd"
-            self.passwd.write_text("".join(f"{n}:{hash_password(p)}\n" for n, p in self.ACCOUNTS.items()))
+            self.passwd.write_text("".join(f"{n}:{_hashed(p)}\n" for n, p in (people or self.ACCOUNTS).items()))
             self.passwd.chmod(0o600)
             accounts = f"passwd-file:{self.passwd}"
         self.main_cf.write_text(
@@ -122,11 +136,40 @@ mailbox_size_limit = 0
             self.process.wait()
             raise
 
+    def resident(self, what: str = "VmRSS") -> int:
+        """Octets of memory that the process has now; ``VmHWM``: the most that it ever had."""
+        assert self.process is not None
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == what:
+                return int(value.split()[0]) * 1024
+        raise AssertionError(f"/proc says nothing of {what}")
+
     def mailbox(self, name: str) -> bytes:
         try:
             return (self.spool / name).read_bytes()
         except FileNotFoundError:
             return b""
+
+
+_hashed = functools.cache(hash_password)  # a good hash is slow, and tests have one password for many people
+
+
+def shared(make: Callable[[str], Server]) -> Callable[[], Server]:
+    """A server for all tests of a module, started when the first asks for it, ended with the test run.
+
+    make: gets the server's folder, and gives the server, not yet started. (Trial has no setUpClass.)
+    """
+
+    @functools.cache
+    def server() -> Server:
+        folder = tempfile.mkdtemp(prefix="lanmail-tests-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        made = make(folder)
+        atexit.register(made.stop)
+        return made.start()
+
+    return server
 
 
 def wait_for(condition: object, describe: object, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -141,8 +184,6 @@ def wait_for(condition: object, describe: object, process: subprocess.Popen[byte
 
 def need(*programs: str) -> None:
     """SkipTest that names the first of ``programs`` that is not installed."""
-    import shutil
-
     for program in programs:
         if shutil.which(program) is None:
             raise SkipTest(f"{program} is not installed")
