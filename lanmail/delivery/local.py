@@ -121,7 +121,7 @@ class LocalDelivery:
                         # Somebody who broke our lock, or put another file in its place, has a mailbox without this message.
                         if not mailbox.intact():
                             raise MailboxBusy(mailbox.path, "a program that broke our lock or replaced the file")
-                    note.settle()
+                    note.mark_delivered()
                 note.remove()
         except OSError as error:
             self._report("warning: {id}: {error}", id=queue_id, error=error)
@@ -141,6 +141,10 @@ class LocalDelivery:
     def _take_back(self, note: Note, locked: Sequence[LockedMailbox]) -> bool:
         """Cut every mailbox back to its noted length; whether that is done for all, and marked."""
         complete = True
+        try:
+            note.mark_failed()
+        except OSError as error:
+            self._report("warning: {path}: {error}", path=note.path, error=error)
         for number, (intended, mailbox) in enumerate(zip(note.mailboxes, locked, strict=True)):
             try:
                 if not mailbox.intact():
@@ -148,7 +152,7 @@ class LocalDelivery:
                     complete = False
                     continue
                 mailbox.cut_back(intended.length)
-                note.settle(number)
+                note.mark_undone(number)
             except (MailboxFailure, OSError) as failure:
                 complete = False
                 self._report(

@@ -96,21 +96,23 @@ class IncomingFolder:
             os.close(fd)
         os.fsync(self._fd)
 
-    def sweep(self, keep: Collection[str]) -> int:
-        """Remove the files that a crash left, but for the names in ``keep``; how many went. Blocks. Only while nothing comes in."""
+    def names(self) -> list[str]:
+        """Of the files that are there."""
+        return os.listdir(self._fd)
+
+    def sweep(self, names: Collection[str]) -> int:
+        """Remove these files, which a crash left; how many went. Blocks."""
         swept = 0
-        with os.scandir(self._fd) as entries:
-            for entry in entries:
-                if entry.name not in keep and not entry.is_dir(follow_symlinks=False):
-                    try:
-                        os.unlink(entry.name, dir_fd=self._fd)
-                        swept += 1
-                    except OSError as error:
-                        self._report(
-                            "warning: cannot remove {path}: {reason}",
-                            path=self.path_of(entry.name),
-                            reason=error.strerror,
-                        )
+        for name in names:
+            try:
+                os.unlink(name, dir_fd=self._fd)
+                swept += 1
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                self._report(
+                    "warning: cannot remove {path}: {reason}", path=os.path.join(self.path, name), reason=error.strerror
+                )
         return swept
 
 

@@ -58,23 +58,39 @@ class Note:
         self._marks = bytearray(marks)
 
     @property
-    def settled(self) -> bool:
-        """The message is in every mailbox, or out of every one again: the note says nothing any more."""
-        return self._marks[:1] == SETTLED or self._marks[1:].count(SETTLED) == len(self.mailboxes)
+    def delivered(self) -> bool:
+        """The message is in every mailbox, on stable storage."""
+        return self._marks[:1] == SETTLED
+
+    @property
+    def undone(self) -> bool:
+        """The message is out of every mailbox again."""
+        return self._marks[1:].count(SETTLED) == len(self.mailboxes)
 
     def unsettled(self) -> Iterator[tuple[int, Intended]]:
+        """The mailboxes from which it is still to be taken, unless it is ``delivered``, with their numbers."""
         return ((n, mailbox) for n, mailbox in enumerate(self.mailboxes) if self._marks[n + 1 : n + 2] != SETTLED)
 
-    def settle(self, number: int | None = None) -> None:
-        """Mark the whole, or one mailbox, on stable storage. One octet is overwritten in place, which no crash can tear."""
-        position = 0 if number is None else number + 1
-        os.pwrite(self._fd, SETTLED, self._marks_at + position)
+    def mark_delivered(self) -> None:
+        self._mark(0, SETTLED)
+
+    def mark_failed(self) -> None:
+        """Not delivered, should ``mark_delivered`` have reached the disk and failed all the same."""
+        self._mark(0, OPEN)
+
+    def mark_undone(self, number: int) -> None:
+        self._mark(number + 1, SETTLED)
+
+    def _mark(self, position: int, mark: bytes) -> None:
+        # On stable storage. One octet is overwritten in place, which no crash can tear.
+        os.pwrite(self._fd, mark, self._marks_at + position)
         os.fdatasync(self._fd)
-        self._marks[position : position + 1] = SETTLED
+        self._marks[position : position + 1] = mark
 
     def remove(self) -> None:
-        """Not synced: should a power cut bring it back, it is still marked."""
-        os.unlink(self.path)
+        """Never raises, and is not synced: a note that stays, or that a power cut brings back, is still marked."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
     def close(self) -> None:
         os.close(self._fd)

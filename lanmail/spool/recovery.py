@@ -24,31 +24,45 @@ class Uncertain(Exception):
 
 
 class Recovery:
-    """``mend`` goes into every MailboxFile; ``run`` is called once at start, before anything comes in.
+    """``mend`` goes into every MailboxFile; ``run`` is called once at start, in a thread.
 
-    mailbox_of: the MailboxFile of a user, made with this ``mend``. report: one line for each note, and for what stays uncertain.
+    What a crash left is what lies in the folders when this is made: so it is made before anything can come in, and what comes in
+    while ``run`` is at work is none of its business. Mailboxes may be used meanwhile, since ``mend`` comes before every use.
+
+    mailbox_of: the MailboxFile of a user, made with this ``mend``. report: a line for each note, and for what stays uncertain.
     """
 
     def __init__(
         self, intents: Intents, incoming: IncomingFolder, mailbox_of: Callable[[User], MailboxFile], report: Report
     ) -> None:
+        """OSError where the folders cannot be read."""
         self._intents = intents
         self._incoming = incoming
         self._mailbox_of = mailbox_of
         self._report = report
         self._mutex = threading.RLock()
+        self._left: list[str] = intents.names()  # queue ids of notes that nobody has read yet
+        self._orphans = incoming.names()
         self._pending: dict[str, list[str]] = {}  # path of a mailbox: queue ids of the notes that still speak of it
 
     def run(self) -> None:
-        """Undo what the notes of a crash say, sweep what belongs to none. Blocks; OSError where our folders cannot be read.
+        """Undo what the notes of a crash say, sweep what belongs to none. Blocks.
 
-        What another program holds now stays pending: ``mend`` undoes it before the mailbox is next used. Interrupted, it is simply
-        run again.
+        What another program holds now stays pending until the mailbox is next used. Interrupted, it is simply run again, by
+        the next process.
         """
-        for queue_id in self._intents.names():
-            self._resume(queue_id)
+        with self._mutex:
+            self._read_notes()
+            queue_ids = {queue_id for pending in self._pending.values() for queue_id in pending}
+        for queue_id in sorted(queue_ids):
+            try:
+                self._resume(queue_id)
+            except FileNotFoundError:
+                pass  # somebody used the mailboxes, and so mended them, before we came
+            except OSError as error:
+                self._report("warning: cannot undo {id} now: {error}", id=queue_id, error=error)
         # A content's file is named as its note is.
-        swept = self._incoming.sweep(self._intents.names())
+        swept = self._incoming.sweep(set(self._orphans).difference(self._intents.names()))
         if swept:
             self._report(
                 "removed {count} unfinished messages that an interruption left in {path}",
@@ -58,9 +72,10 @@ class Recovery:
 
     def mend(self, mailbox: LockedMailbox) -> None:
         """Undo in this locked mailbox what is still to be undone. Raises MailboxFailure: then it must not be used yet."""
-        if not self._pending:  # nearly always
+        if not (self._pending or self._left):  # nearly always
             return
         with self._mutex:  # two mailboxes of one note, and each would think that the other is still to come
+            self._read_notes()
             for queue_id in list(self._pending.get(mailbox.path, ())):
                 try:
                     self._mend_by(queue_id, mailbox)
@@ -70,25 +85,38 @@ class Recovery:
     def postpone(self, note: Note) -> None:
         """Something could not be cut back now: do so before each of these mailboxes is used again."""
         note.content.kept = True
+        queue_id = os.path.basename(note.path)
         with self._mutex:
             for _, mailbox in note.unsettled():
-                self._pending.setdefault(mailbox.path, []).append(os.path.basename(note.path))
+                self._pending.setdefault(mailbox.path, []).append(queue_id)
 
     # one note
 
-    def _resume(self, queue_id: str) -> None:
-        """Undo one note as far as it goes now."""
+    def _read_notes(self) -> None:
+        while self._left:
+            try:
+                self._read_note(self._left[-1])
+            except OSError as error:
+                self._report("warning: cannot read the note of {id}: {error}", id=self._left[-1], error=error)
+            self._left.pop()  # only now: without the mutex, mend looks whether there are any
+
+    def _read_note(self, queue_id: str) -> None:
         try:
             note = self._intents.read(queue_id)
         except Torn:
             self._intents.forget(queue_id)
             return
         note.close()
-        if note.settled:
+        if note.delivered or note.undone:
             note.remove()
             note.content.discard()
-            return
-        self.postpone(note)
+        else:
+            self.postpone(note)
+
+    def _resume(self, queue_id: str) -> None:
+        """Undo one note as far as it goes now."""
+        note = self._intents.read(queue_id)
+        note.close()
         for number, intended in note.unsettled():
             self._visit(queue_id, number, intended)
         if not os.path.lexists(note.path):
@@ -123,24 +151,23 @@ class Recovery:
             note.close()
 
     def _settle(self, queue_id: str, number: int, path: str) -> None:
-        note = self._intents.read(queue_id)
-        try:
-            self._settled(note, queue_id, number, path)
-        finally:
-            note.close()
+        with self._mutex:
+            note = self._intents.read(queue_id)
+            try:
+                self._settled(note, queue_id, number, path)
+            finally:
+                note.close()
 
     def _settled(self, note: Note, queue_id: str, number: int, path: str) -> None:
-        note.settle(number)
-        with self._mutex:
-            queue_ids = self._pending.get(path, [])
-            if queue_id in queue_ids:
-                queue_ids.remove(queue_id)
-            if not queue_ids:
-                self._pending.pop(path, None)
-            if not note.settled:
-                return
-        note.remove()
-        note.content.discard()
+        note.mark_undone(number)
+        queue_ids = self._pending.get(path, [])
+        if queue_id in queue_ids:
+            queue_ids.remove(queue_id)
+        if not queue_ids:
+            self._pending.pop(path, None)
+        if note.undone:
+            note.remove()
+            note.content.discard()
 
     def _leave(self, queue_id: str, path: str, reason: str) -> None:
         self._report(
@@ -213,16 +240,20 @@ def _cut(fd: int, start: int, end: int, size: int) -> int:
 
     What follows begins with a separator, perhaps after an empty line, perhaps in the middle of our last line. Its first octets may be the
     very ones that ours would have had there (our "From:" against its "From "), so it may begin before ``end``; but its line cannot be
-    ours to the last octet, since then ``end`` would lie behind it.
+    ours to the last octet, since then ``end`` would lie behind it. The last such place counts: when our own separator is
+    torn, it makes one with the other's behind it.
     """
     if end >= size:
         return size
     first = max(start, end - LONGEST_SEPARATOR)
     window = os.pread(fd, end - first + 2 * LONGEST_SEPARATOR, first)
+    found = None
     position = window.find(b"From ")
     while position >= 0 and not window[end - first : position].strip(b"\n"):
         line, newline, _ = window[position:].partition(b"\n")
         if newline and is_separator(line) and first + position + len(line) + 1 > end:
-            return min(first + position, end)
+            found = min(first + position, end)
         position = window.find(b"From ", position + 1)
-    raise Uncertain("another program has rewritten it")
+    if found is None:
+        raise Uncertain("another program has rewritten it")
+    return found

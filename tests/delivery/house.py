@@ -62,6 +62,8 @@ class House:
         *users: str,
         aliases: str | None = None,
         in_thread: Any = at_once,
+        clock: Any = None,
+        wall: Callable[[], float] = lambda: NOON,
         hopcount_limit: int = 50,
         drop_headers: tuple[str, ...] = ("bcc", "content-length", "resent-bcc", "return-path"),
         **router: Any,
@@ -71,7 +73,7 @@ class House:
         self.state = os.path.join(self.folder, "state")
         for path in (self.spool, self.state):
             os.makedirs(path, exist_ok=True)
-        self.clock = Clock()
+        self.clock = Clock() if clock is None else clock
         self.report = Reports()
         self.users = KnownUsers(*users)
         self.root = User("root", os.getuid(), os.getgid())
@@ -99,13 +101,13 @@ class House:
             self.router,
             self.delivery,
             self.incoming,
-            QueueIds(lambda: NOON),
+            QueueIds(wall),
             myhostname="srv.lan.example",
             myorigin="lan.example",
             drop_headers=drop_headers,
             hopcount_limit=hopcount_limit,
             clock=self.clock,
-            wall=lambda: NOON,
+            wall=wall,
         )
 
     def mailbox_of(self, user: User) -> MailboxFile:
