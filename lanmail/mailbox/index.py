@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from lanmail.mailbox.scan import HEADER_READ, Found, Scan
+from lanmail.mailbox.scan import HEADER_READ, OURS, Found, Scan
 from lanmail.mailbox.windows import Changed, read_exactly
 
 __all__ = ["IDENTITY", "SMALL", "Changed", "Entry", "Index", "Stamp", "refresh", "scan"]
@@ -148,8 +148,11 @@ class Index:
         """The index of the file after the extents of these messages, and nothing else, were taken out of it.
 
         So that an expunge does not cost reading and naming again all that it kept. ``stat`` was just taken of ``fd``, under the lock
-        under which they were taken out. None where the file must be read. Raises Changed, OSError.
+        under which they were taken out. None where the file must be read: a Content-Length that was not believed may be now, as other
+        octets stand where it points to. In what we wrote none counts. Raises Changed, OSError.
         """
+        if self.awaited is not None or (len(self) and self.starts[0]):
+            return None  # what stands before the first message (c-client's own) may have a Content-Length too
         stamp, settled = _stamped(stat, now_ns)
         index = Index(stamp, settled=settled)
         gone = 0
@@ -158,11 +161,13 @@ class Index:
             if at + 1 in numbers:
                 gone += next_ - start
                 continue
+            if not self.flags[at] & OURS:
+                return None
             index.starts.append(start - gone)
             for name in ("lines", "gaps", "more", "flags"):
                 getattr(index, name).append(getattr(self, name)[at])
             index.identities += self.identity(at + 1) or b""
-        if self.awaited is not None or stamp.size != self.size - gone:
+        if stamp.size != self.size - gone:
             return None
         index.end = self.end - gone
         index.witness = _witness(fd, index)
