@@ -69,6 +69,11 @@ class Logger(logger.Logger):
         (self.warn if line.startswith("warning:") else self.info)(line, **fields)
 
 
+def _part(event: LogEvent) -> str:
+    part = str(event.get("log_namespace", "?"))
+    return "twisted" if part.startswith("twisted.") or part == "log_legacy" else part
+
+
 def line_of(event: LogEvent, host: str = "") -> str:
     """``Nov 24 21:36:34 srvlinux lanmail/smtpd[4711]: connect from ...``; without ``host``, only what stands behind it."""
     level = event.get("log_level", LogLevel.info)
@@ -80,10 +85,7 @@ def line_of(event: LogEvent, host: str = "") -> str:
         text = "warning: " + text
     elif level in (LogLevel.error, LogLevel.critical):
         text = "error: " + text
-    part = str(event.get("log_namespace", "?"))
-    if part.startswith("twisted.") or part == "log_legacy":
-        part = "twisted"
-    line = f"lanmail/{part}[{os.getpid()}]: {printable(text)}\n"
+    line = f"lanmail/{_part(event)}[{os.getpid()}]: {printable(text)}\n"
     if not host:
         return line
     when = time.localtime(event.get("log_time", 0.0))
@@ -99,7 +101,9 @@ def standard_output(file: TextIO) -> FileLogObserver:
     """
     host = "" if "JOURNAL_STREAM" in os.environ else socket.gethostname().partition(".")[0]
 
-    def whole(event: LogEvent) -> str:
+    def whole(event: LogEvent) -> str | None:
+        if _part(event) == "twisted" and event.get("log_level", LogLevel.info) < LogLevel.warn:
+            return None  # what Twisted says of its own start and stop; we say it in mail's words
         failure = event.get("log_failure")
         trace = "" if failure is None else failure.getTraceback()
         return line_of(event, host) + "".join(f"\t{printable(line)}\n" for line in trace.splitlines())

@@ -130,9 +130,10 @@ class LanMail(Service):
         delivery = LocalDelivery(self.mailbox_of, intents, self._recovery, self.in_thread, reactor, log.report)
 
         # where mail goes
+        self._aliases = Aliases(settings.alias_maps, log.report, reactor.seconds)
         router = Router(
             Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own)),
-            Aliases(settings.alias_maps, log.report, reactor.seconds),
+            self._aliases,
             accounts,
             self.in_thread,
             log.report,
@@ -244,6 +245,7 @@ class LanMail(Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen_log))
         # Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
         self.in_thread(self._recovery.run).addErrback(lambda failure: log.failure("while recovering", failure))
+        self.in_thread(self._aliases.refresh).addErrback(lambda failure: log.failure("while reading aliases", failure))
         self._listen()
         self._started()
 
