@@ -81,7 +81,7 @@ class _Reader:
     _texts: dict[str, str] = field(default_factory=dict)
     _reading: str = ""
     _finding: set[str] = field(default_factory=set)
-    _broken: set[str] = field(default_factory=set)
+    _broken: dict[str, Assignment] = field(default_factory=dict)
 
     @property
     def has_errors(self) -> bool:
@@ -111,8 +111,12 @@ class _Reader:
         for assignment in self._assigned.values():
             self._judge(assignment)
         # What was written comes first: a default can be wrong only where the machine is, or what it is made of.
-        names = sorted(PARAMETERS, key=lambda name: name not in self._assigned)
-        values = {name: self._value(PARAMETERS[name]) for name in names}
+        assigned = [name for name in PARAMETERS if name in self._assigned]
+        values = {name: self._value(PARAMETERS[name]) for name in assigned}
+        # From here on a wrong value is as if it had not been written, so that what is made of it gives no second complaint.
+        self._broken = {name: self._assigned.pop(name) for name in assigned if values[name] is None}
+        self._texts.clear()
+        values |= {name: self._value(PARAMETERS[name]) for name in PARAMETERS if values.get(name) is None}
         self.problems.sort(key=lambda problem: problem.place.line if problem.place.line else 1 << 30)
         return Settings({name: values[name] for name in PARAMETERS}, {name: self._written(name) for name in PARAMETERS})
 
@@ -173,17 +177,13 @@ class _Reader:
             self._finding.discard(parameter.name)
 
     def _value(self, parameter: Parameter[Any]) -> Any:
-        name = self._reading = parameter.name
+        """The value; None, which no value is, where there is none, and then that has been said."""
+        self._reading = parameter.name
         try:
-            return parameter.kind.read(self.text(name), self)
+            return parameter.kind.read(self.text(parameter.name), self)
         except BadValue as bad:
-            self._broken.add(name)
-            self._complain(name, bad)
-        self._texts.pop(name, None)
-        try:
-            return parameter.kind.read(expand(self._default(parameter), self._look_up), self)
-        except BadValue:
-            return None  # there is an error, so nobody starts a server with it
+            self._complain(parameter.name, bad)
+            return None
 
     def _complain(self, name: str, bad: BadValue) -> None:
         culprit = bad.culprit or name
@@ -195,6 +195,8 @@ class _Reader:
         self._say(Severity.ERROR, self._place(culprit), text)
 
     def _written(self, name: str) -> Written:
+        if name in self._broken:
+            return Written(self._broken[name].value, "", self._broken[name].place)
         try:
             return Written(self._look_up(name) or "", self.text(name), self._place(name))
         except BadValue:
@@ -246,7 +248,5 @@ class _Reader:
 
 
 def _suggestion(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), PARAMETERS, 1) or difflib.get_close_matches(
-        name.lower(), known_parameters(), 1, 0.8
-    )
+    near = difflib.get_close_matches(name.lower(), {**PARAMETERS, **known_parameters()}, 1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -131,5 +131,6 @@ class TestTables(SynchronousTestCase):
     def test_entries_are_keys_and_values(self) -> None:
         data = b"# c\nexample.com OK\n\nother.example\n  rejected by us\nbare\n"
         self.assertEqual(
-            list(table_entries(data)), [(2, "example.com", "OK"), (4, "other.example", "rejected by us"), (6, "bare", "")]
+            list(table_entries(data)),
+            [(2, "example.com", "OK"), (4, "other.example", "rejected by us"), (6, "bare", "")],
         )

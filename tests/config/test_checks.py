@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from lanmail.config.settings import read_text
+from tests.config.fake import FakeMachine
+
+
+class TestChecks(SynchronousTestCase):
+    def problems(self, text: str, machine: FakeMachine | None = None) -> list[str]:
+        return [f"{one.severity.value}: {one}" for one in read_text(text, machine=machine or FakeMachine()).problems]
+
+    def one(self, text: str, machine: FakeMachine | None = None) -> str:
+        (problem,) = self.problems(text, machine)
+        return problem
+
+    def test_a_missing_mail_owner_is_an_error_with_the_command_that_makes_it(self) -> None:
+        self.assertEqual(
+            self.one("mail_owner = mailer"),
+            "error: main.cf:1: mail_owner: there is no account 'mailer'; make it with:"
+            " useradd -r -M -d /nonexistent -s /usr/sbin/nologin mailer",
+        )
+
+    def test_root_cannot_own_the_mail(self) -> None:
+        self.assertIn("error: main.cf:1: mail_owner: 'root' is root", self.one("mail_owner = root"))
+
+    def test_the_spool_must_be_there(self) -> None:
+        self.assertIn("install -d -g mail -m 2775 /var/post", self.one("mail_spool_directory = /var/post"))
+
+    def test_a_queue_that_is_a_file_is_an_error_and_a_missing_one_is_not(self) -> None:
+        self.assertEqual(self.problems("queue_directory = /var/spool/new"), [])
+        self.assertIn("is not a folder", self.one("queue_directory = /etc/aliases"))
+
+    def test_missing_aliases_and_a_missing_pam_service_are_warnings(self) -> None:
+        found = self.problems("", FakeMachine(files={}))
+        self.assertEqual(
+            [one.split(":")[:3] for one in found],
+            [["warning", " default", " pam_service"], ["warning", " default", " alias_maps"]],
+        )
+        self.assertIn("cp etc/pam.d/lanmail /etc/pam.d/lanmail", found[0])
+
+    def test_without_system_accounts_pam_is_nobodys_business(self) -> None:
+        machine = FakeMachine(files={"/etc/aliases": "", "/p": ""})
+        self.assertEqual(self.problems("accounts = passwd-file:/p", machine), [])
+        self.assertIn("warning: main.cf:1: accounts: there is no /q", self.one("accounts = passwd-file:/q", machine))
+
+    def test_a_mailbox_smaller_than_a_message_is_an_error(self) -> None:
+        for text in ("mailbox_size_limit = 1000", "message_size_limit = 99999999", "message_size_limit = 0"):
+            self.assertIn("mailbox_size_limit", self.one(text))
+            self.assertIn("is less than message_size_limit", self.one(text))
+        self.assertEqual(self.problems("mailbox_size_limit = 0\nmessage_size_limit = 0"), [])
+
+    def test_ports_that_are_not_there_yet_are_refused(self) -> None:
+        for name in ("submission_port", "submissions_port", "pop3s_port"):
+            self.assertIn("not there yet", self.one(f"{name} = 5870"))
+            self.assertEqual(self.problems(f"{name} = 0"), [])
+
+    def test_there_must_be_something_to_listen_on_and_each_on_its_own_port(self) -> None:
+        self.assertIn("nothing would be listened on", self.one("smtp_port = 0\npop3_port = 0"))
+        self.assertEqual(self.problems("smtp_port = 0\npop3_port = 0\nsmtp_endpoint = tcp:25"), [])
+        self.assertIn("25 is smtp_port too", self.one("pop3_port = 25"))
+
+    def test_unknown_recipients_are_refused_whatever_is_asked_for(self) -> None:
+        self.assertIn("warning: main.cf:1: local_recipient_maps: empty", self.one("local_recipient_maps ="))
+        self.assertIn(
+            "error: main.cf:1: local_recipient_maps: only its default", self.one("local_recipient_maps = hash:/etc/x")
+        )
+        self.assertEqual(self.problems("local_recipient_maps = unix:passwd.byname, $alias_maps"), [])
+
+    def test_what_is_odd_is_a_warning(self) -> None:
+        self.assertIn("warning: main.cf:1: smtpd_banner", self.one("smtpd_banner = Hello"))
+        self.assertIn("the whole Internet", self.one("mynetworks = 0.0.0.0/0"))
+        self.assertIn("makes no mail local", self.one("mydestination ="))
