@@ -9,4 +9,4 @@ from twisted.application.service import Application
 from lanmail.tap import Options, makeService
 
 application = Application("lanmail")
-makeService(Options()).setServiceParent(application)  # type: ignore[no-untyped-call]
+makeService(Options()).setServiceParent(application)
