@@ -42,6 +42,7 @@ from lanmail.mailbox.adopted import AdoptedUidls, UidlFormat
 from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.maildrop import Maildrops
+from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import Locking, MailboxFile
 from lanmail.maillog import Logger, MailLogFile
 from lanmail.message import QueueIds
@@ -164,6 +165,7 @@ class LanMail(Service):
             in_thread=self.in_thread,
             sleep=self.sleep,
             adopted=adopted.of,
+            saved=SavedIndexes(state.folder("indexes")),
         )
 
         # protocols
