@@ -85,6 +85,23 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(rim.said(), b"+one\n+bye\n")
         self.assertTrue(rim.transport.disconnecting)
 
+    def test_the_next_command_waits_for_the_end_of_the_work_not_only_for_the_reply(self) -> None:
+        clock, echo, transport = Clock(), Echo(), StringTransport()
+        begun: list[bytes] = []
+        work: Deferred[None] = Deferred()
+
+        async def answers_first_and_tidies_up_after(event: bytes) -> None:
+            begun.append(event)
+            echo.accept()
+            await work
+
+        carrier = Carrier(transport, echo, answers_first_and_tidies_up_after, lambda: IDLE, clock, Logger("rim"))
+        carrier.start()
+        carrier.received(b"one\ntwo\n")
+        self.assertEqual(begun, [b"one"])
+        work.callback(None)
+        self.assertEqual(begun, [b"one", b"two"])
+
     def test_nagle_is_switched_off(self) -> None:
         self.assertTrue(Rim().transport.no_delay)
 

@@ -266,6 +266,7 @@ class LossTests(SynchronousTestCase):
             door.clock.advance(0)
             self.assertEqual(door.realm.logins, door.realm.logouts)
             self.assertEqual(door.capacity.taken, 0)
+            self.assertFalse(door.factory._open, "the factory keeps no connection that is gone")
             for avatar in door.realm.avatars:
                 self.assertTrue(all(incoming.ended for incoming in avatar.incoming))
 
