@@ -12,8 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom to the top. A module may import from its own package, and from what stands on a lower floor.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("lanmail", "lanmail.address", "lanmail.status", "lanmail.network", "lanmail.message"),
-    ("lanmail.wire", "lanmail.config", "lanmail.smtp.grammar", "lanmail.interfaces"),
-    ("lanmail.smtp.session", "lanmail.smtp.events", "lanmail.smtp.replies", "lanmail.smtp.tally"),
+    ("lanmail.wire", "lanmail.config", "lanmail.interfaces"),
+    (
+        "lanmail.smtp.grammar",
+        "lanmail.smtp.session",
+        "lanmail.smtp.events",
+        "lanmail.smtp.replies",
+        "lanmail.smtp.tally",
+    ),
     ("lanmail.pop3.session", "lanmail.pop3.events", "lanmail.pop3.marks", "lanmail.mailbox"),
     ("lanmail.spool", "lanmail.delivery.aliases", "lanmail.delivery.alias_syntax"),
     ("lanmail.delivery.routes",),
