@@ -204,7 +204,8 @@ def _without_route(text: str) -> str:
 
 def _parse_address(text: str) -> Address:
     """An address without brackets and route. ValueError."""
-    if _TREACHEROUS.search(text) or any(unicodedata.category(char) == "Cc" for char in text):
+    # ASCII's own were refused with the whole argument.
+    if not text.isascii() and (_TREACHEROUS.search(text) or any(unicodedata.category(char) == "Cc" for char in text)):
         raise ValueError("control characters")
     meant, position = "", 0
     at, quoted_to = -1, 0
