@@ -48,6 +48,7 @@ class _Transaction:
     mail: Mail
     tried: int = 0
     taken: int = 0
+    overshoot: int = 0  # recipients past the limit
 
 
 class SmtpSession(Conversation[Event]):
@@ -93,7 +94,6 @@ class SmtpSession(Conversation[Event]):
         self._verb = "CONNECT"
         self._errors = 0
         self._junk = 0
-        self._overshoot = 0
         self._tally = Tally()
         self._verbs: dict[str, Callable[[bytes], Event | Turn]] = {
             "HELO": self._helo,
@@ -298,15 +298,15 @@ class SmtpSession(Conversation[Event]):
         self._transaction.tried += 1
         address = grammar.recipient(argument, smtputf8=self._transaction.mail.parameters.smtputf8)
         if self._transaction.taken >= self._limits.recipient_limit:
-            return self._too_many_recipients(Recipient(address))
+            return self._too_many_recipients(self._transaction, Recipient(address))
         return Recipient(address)
 
-    def _too_many_recipients(self, recipient: Recipient) -> Turn:
+    def _too_many_recipients(self, transaction: _Transaction, recipient: Recipient) -> Turn:
         # RFC 5321, 4.5.3.1.10: the client sends the rest of its list in another transaction; that is no error of its.
-        self._overshoot += 1
-        if self._overshoot == 1:
+        transaction.overshoot += 1
+        if transaction.overshoot == 1:
             self._reject(replies.TOO_MANY_RECIPIENTS, recipient)
-        if self._overshoot > self._limits.recipient_overshoot_limit:
+        if transaction.overshoot > self._limits.recipient_overshoot_limit:
             return self._refused(replies.TOO_MANY_RECIPIENTS)
         self._say(replies.on_the_wire(replies.TOO_MANY_RECIPIENTS))
         return Turn.ANSWERED

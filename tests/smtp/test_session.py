@@ -223,6 +223,8 @@ class LimitTests(SynchronousTestCase):
         codes = talk.codes(b"EHLO c\r\nMAIL FROM:<a@b>\r\n" + b"RCPT TO:<nel>\r\n" * 32 + b"DATA\r\n")
         self.assertEqual(codes[8:], ["250 2.1.5"] * 2 + ["452 4.5.3"] * 30 + ["354"])
         self.assertEqual(sum("too many recipients" in line for line in talk.reports), 1)
+        codes = talk.codes(b"x\r\n.\r\nMAIL FROM:<a@b>\r\n" + b"RCPT TO:<nel>\r\n" * 32)
+        self.assertEqual(codes[2:], ["250 2.1.5"] * 2 + ["452 4.5.3"] * 30)
 
     def test_who_goes_on_for_ever_past_the_limit_makes_errors(self) -> None:
         talk = Talk(SmtpLimits(recipient_limit=1, recipient_overshoot_limit=5, hard_error_limit=3, error_sleep_time=0))
