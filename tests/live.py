@@ -145,6 +145,14 @@ mailbox_size_limit = 0
                 return int(value.split()[0]) * 1024
         raise AssertionError(f"/proc says nothing of {what}")
 
+    def put_mailbox(self, name: str, text: bytes) -> Path:
+        """A mailbox of an account of the passwd-file, as some other program wrote it."""
+        path = self.spool / name
+        path.write_bytes(text)
+        if os.geteuid() == 0:
+            os.chown(path, pwd.getpwnam(mail_owner()).pw_uid, -1)
+        return path
+
     def mailbox(self, name: str) -> bytes:
         try:
             return (self.spool / name).read_bytes()

@@ -56,7 +56,7 @@ class Dotlock:
         try:
             with Newborn(self._folder) as newborn:
                 os.fchmod(newborn.fd, 0o644)
-                os.write(newborn.fd, b"%d\n" % os.getpid())
+                self._sign(newborn.fd)
                 made = os.fstat(newborn.fd)
                 self._now = made.st_mtime
                 self._note(made, held=True)
@@ -71,6 +71,16 @@ class Dotlock:
                 "; the folder must let this program write, as root:mail 2775 does" if error.errno in _FORBIDDEN else ""
             )
             raise MailboxFailure.of(error, f"cannot make the dotlock {self._path}.lock{hint}") from error
+
+    @staticmethod
+    def _sign(fd: int) -> None:
+        try:
+            os.write(fd, b"%d\n" % os.getpid())
+        except OSError as error:
+            # On a full disk it stays empty, like Postfix's: then only its age says when it is stale. Without a dotlock nobody
+            # could fetch mail there and delete it, and so make room.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
     def _place(self, newborn: Newborn, mailbox_at_rest: Callable[[], AbstractContextManager[None]]) -> None:
         holder = "another program, which was quicker"

@@ -1,0 +1,436 @@
+"""What goes wrong, and what then happens: the table in docs/architecture.md, line by line, against a whole server.
+
+What is only noise, or too much of something, is in scenarios/test_abuse.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import re
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.caller import Caller, pop3, smtp, transaction
+from tests.live import Server, mail_owner, shared, system_users, wait_for
+
+PASSWORD = "dianaël"
+NAMES = (
+    *("announced", "atend", "full", "missing", "link", "dangling", "fifo", "twonames", "folder", "else"),
+    *("dotlocked", "locked", "unlocked", "wrong", "second", "silent", "gone", "one", "two", "three"),
+)
+PEOPLE = dict.fromkeys(NAMES, PASSWORD)
+LIMITS = """\
+message_size_limit = 100000
+mailbox_size_limit = 100000
+smtpd_recipient_limit = 3
+smtpd_hard_error_limit = 4
+pop3_error_limit = 4
+pop3_takeover_after = 2s
+"""
+
+house = shared(lambda folder: Server(folder, LIMITS, people=PEOPLE))
+# The same for clients that are not its own.
+strangers = shared(
+    lambda folder: Server(
+        folder, f"{LIMITS}mynetworks = 192.0.2.0/24\nsmtpd_client_connection_count_limit = 2\n", people=PEOPLE
+    )
+)
+LETTER = "From: nel@iscb-corporation.com\r\nSubject: Essai\r\n\r\nBonjour.\r\n."
+FOREIGN = b"From old@iscb-corporation.com Fri Nov 21 15:42:42 2003\nSubject: %d\n\nText.\n\n"
+
+
+class FailureCase(SynchronousTestCase):
+    def watched(self, server: Server) -> Server:
+        """The server, which must get through the test without an error that nobody expected."""
+        begin = len(server.describe()) if server.log.exists() else 0
+
+        def check() -> None:
+            log = server.describe()[begin:]
+            self.assertNotIn("Traceback", log)
+
+        self.addCleanup(check)
+        return server
+
+    def own(self, extra: str = "", people: dict[str, str] = PEOPLE) -> Server:
+        server = Server(self.mktemp(), extra, people=people)
+        self.addCleanup(server.stop)
+        return self.watched(server.start())
+
+    def deliver(self, server: Server, *names: str, text: str = LETTER) -> str:
+        """The answer to the end of the message."""
+        with smtp(server.smtp, *transaction(*names)) as client:
+            return client.say(text)
+
+    def log_in(self, server: Server, name: str, source: str = "127.0.0.1", password: str = PASSWORD) -> Caller:
+        client = pop3(server.pop3, name, password, source)
+        self.addCleanup(client.close)
+        return client
+
+    def assert_delivered(self, answer: str) -> None:
+        self.assertRegex(answer, r"^250 2\.0\.0 Ok: queued as [0-9A-F]{10}$")
+
+
+class RefusedRecipientTests(FailureCase):
+    def asked(self, server: Server, recipient: str) -> str:
+        with smtp(server.smtp, "MAIL FROM:<nel@iscb-corporation.com>") as client:
+            return client.say(f"RCPT TO:<{recipient}>")
+
+    def test_an_unknown_recipient(self) -> None:
+        answer = self.asked(self.watched(house()), "nobody@iscb-corporation.com")
+        self.assertRegex(answer, r"^550 5\.1\.1 .*nobody@iscb-corporation\.com")
+
+    def test_a_stranger_who_wants_mail_relayed(self) -> None:
+        self.assertRegex(self.asked(self.watched(strangers()), "somebody@elsewhere.example"), r"^554 5\.7\.1 ")
+
+    def test_a_stranger_may_write_to_us(self) -> None:
+        self.assert_delivered(self.deliver(self.watched(strangers()), "one"))
+
+    def test_mail_for_elsewhere_does_not_leave_this_network(self) -> None:
+        answer = self.asked(self.watched(house()), "somebody@elsewhere.example")
+        self.assertRegex(answer, r"^550 5\.4\.4 .*does not leave this network")
+
+
+class RefusedMessageTests(FailureCase):
+    def test_a_size_that_is_announced_and_too_large(self) -> None:
+        with smtp(self.watched(house()).smtp) as client:
+            self.assertRegex(client.say("MAIL FROM:<nel@iscb-corporation.com> SIZE=100001"), r"^552 5\.3\.4 ")
+            self.assertRegex(client.say("MAIL FROM:<nel@iscb-corporation.com> SIZE=100000"), r"^250 ")
+
+    def test_a_message_that_turns_out_too_large_leaves_nothing(self) -> None:
+        server = self.watched(house())
+        with smtp(server.smtp, *transaction("atend")) as client:
+            self.assertRegex(client.say("line\r\n" * 20000 + "."), r"^552 5\.3\.4 ")
+            self.assertRegex(client.say("NOOP"), r"^250 ")
+        self.assertEqual(server.mailbox("atend"), b"")
+        self.assertEqual(list((server.queue / "lanmail/incoming").iterdir()), [])
+
+    def test_a_full_mailbox(self) -> None:
+        server = self.watched(house())
+        server.put_mailbox("full", FOREIGN % 1 + b"x" * 100000)
+        with smtp(server.smtp, "MAIL FROM:<nel@iscb-corporation.com>") as client:
+            self.assertRegex(client.say("RCPT TO:<full@iscb-corporation.com>"), r"^452 4\.2\.2 ")
+
+    def test_an_error_of_the_disk_leaves_every_mailbox_as_it_was(self) -> None:
+        server = self.own()
+        assert server.process is not None
+        before = {
+            name: FOREIGN % 1 + b"x" * size + b"\n\n" for name, size in (("one", 10), ("two", 40000), ("three", 10))
+        }
+        for name, text in before.items():
+            server.put_mailbox(name, text)
+        # No file may grow beyond this, as on a disk that is full for one mailbox and not for the others.
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (50000, hard))
+        text = "Subject: Essai\r\n\r\n" + "line\r\n" * 4000 + "."
+        self.assertRegex(self.deliver(server, "one", "two", "three", text=text), r"^452 4\.3\.1 ")
+        self.assertEqual({name: server.mailbox(name) for name in before}, before)
+        self.assert_delivered(self.deliver(server, "one", "three", text=text))
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        self.assert_delivered(self.deliver(server, "two", text=text))
+
+    def test_a_full_disk_is_said_and_mail_goes_on_when_there_is_room(self) -> None:
+        server = Server(self.mktemp(), people=PEOPLE)
+        self.addCleanup(server.stop)
+        server.queue.mkdir()
+        with small_disk(server.queue, 1024 * 1024), small_disk(server.spool, 1024 * 1024):
+            self.watched(server.start())
+            self.assert_delivered(self.deliver(server, "one"))
+            for disk in (server.spool, server.queue):
+                before = server.mailbox("one")
+                filler = disk / "filler"
+                with filler.open("wb", 0) as file, contextlib.suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
+                for text in (LETTER, "line\r\n" * 100000 + "."):
+                    self.assertRegex(self.deliver(server, "one", "two", text=text), r"^45[12] 4\.3\.[01] ")
+                self.assertEqual((server.mailbox("one"), server.mailbox("two")), (before, b""))
+                # A full disk keeps nobody from fetching, and so from making room.
+                client = self.log_in(server, "one")
+                self.assertEqual(client.answer, "+OK Mailbox open, 1 messages")
+                self.assertEqual(client.say("DELE 1"), "+OK Message deleted")
+                self.assertEqual(client.say("QUIT"), "+OK Sayonara")
+                self.assertEqual(server.mailbox("one"), b"")
+                filler.unlink()
+                self.assert_delivered(self.deliver(server, "one"))
+            self.assert_delivered(self.deliver(server, "one", "two"))
+            server.stop()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, octets: int) -> Iterator[None]:
+    """A file system of its own, for root."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={octets},mode=0755", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        raise SkipTest("only root, where mount(2) is allowed, can make a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+class MailboxTests(FailureCase):
+    def test_a_missing_mailbox_is_made(self) -> None:
+        server = self.watched(house())
+        self.assert_delivered(self.deliver(server, "missing"))
+        made = (server.spool / "missing").stat()
+        if os.geteuid() == 0:
+            self.assertEqual((grp.getgrgid(made.st_gid).gr_name, stat.S_IMODE(made.st_mode)), ("mail", 0o660))
+        self.assertEqual((server.spool / "missing").owner(), mail_owner())
+
+    def assert_refused(self, name: str, why: str) -> None:
+        """Mail is answered "later" and so is a login; the log says why."""
+        server = house()
+        before = len(server.describe())
+        self.assertRegex(self.deliver(server, name), r"^451 4\.3\.0 ")
+        self.assertRegex(self.log_in(server, name).answer, r"^-ERR \[SYS/TEMP\] ")
+        self.assertRegex(server.describe()[before:], rf"mailbox of {name} refused: .*/{name} {why}")
+
+    def test_a_mailbox_that_is_a_link(self) -> None:
+        server = self.watched(house())
+        target = server.folder / "target"
+        target.write_bytes(b"")
+        (server.spool / "link").symlink_to(target)
+        self.assert_refused("link", "is a symbolic link")
+        self.assertEqual(target.read_bytes(), b"")
+
+    def test_a_mailbox_that_is_a_link_to_nowhere(self) -> None:
+        server = self.watched(house())
+        target = server.folder / "nowhere"
+        (server.spool / "dangling").symlink_to(target)
+        self.assert_refused("dangling", "is a symbolic link")
+        self.assertFalse(target.exists())
+
+    def test_a_mailbox_that_is_a_fifo(self) -> None:
+        server = self.watched(house())
+        os.mkfifo(server.spool / "fifo")
+        self.assert_refused("fifo", "is not a file")
+
+    def test_a_mailbox_that_is_a_folder(self) -> None:
+        server = self.watched(house())
+        (server.spool / "folder").mkdir()
+        self.assert_refused("folder", "is a folder")
+
+    def test_a_mailbox_with_two_names(self) -> None:
+        server = self.watched(house())
+        other = server.put_mailbox("other", FOREIGN % 1)
+        os.link(other, server.spool / "twonames")
+        self.assert_refused("twonames", r"has 2 names")
+        self.assertEqual(other.read_bytes(), FOREIGN % 1)
+
+    def test_a_mailbox_of_somebody_else(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give a file to somebody else")
+        server = self.watched(house())
+        os.chown(server.put_mailbox("else", FOREIGN % 1), 12345, -1)
+        self.assert_refused("else", "belongs to uid 12345")
+        self.assertEqual(server.mailbox("else"), FOREIGN % 1)
+
+    def test_locked_mailboxes_delay_nobody_else(self) -> None:
+        server = self.watched(house())
+        dotlock = server.put_mailbox("dotlocked", b"").with_name("dotlocked.lock")
+        dotlock.write_text(f"{os.getpid()}\n")
+        with server.put_mailbox("locked", FOREIGN % 1).open("rb+") as held:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+            waiting = [smtp(server.smtp, *transaction(name)) for name in ("dotlocked", "locked")]
+            for client in waiting:
+                client.send(LETTER.encode() + b"\r\n")
+            reader = Caller(server.pop3)
+            reader.say("USER locked")
+            reader.send(f"PASS {PASSWORD}\r\n".encode())
+            began = time.monotonic()
+            self.assert_delivered(self.deliver(server, "unlocked"))
+            self.assertRegex(self.log_in(server, "unlocked").answer, r"^\+OK Mailbox open, 1 ")
+            self.assertLess(time.monotonic() - began, 5)
+            for client in waiting:
+                self.assertRegex(client.reply(), r"^451 4\.2\.0 ")
+                client.close()
+            self.assertRegex(reader.reply(), r"^-ERR \[SYS/TEMP\] ")
+            reader.close()
+            self.assertLess(time.monotonic() - began, 30)
+        self.assertEqual(server.mailbox("locked"), FOREIGN % 1)
+        self.assertRegex(server.describe(), rf"cannot lock .*/locked: held by pid {os.getpid()} ")
+        dotlock.unlink()
+        self.assert_delivered(self.deliver(server, "locked", "dotlocked"))
+
+
+class SessionTests(FailureCase):
+    def test_a_wrong_password_and_an_unknown_user_are_answered_alike(self) -> None:
+        server = self.watched(house())
+        answers, times = set(), []
+        for last, (name, password) in enumerate((("wrong", "not it"), ("nobody", "not it"), ("no/body", PASSWORD))):
+            began = time.monotonic()
+            answers.add(self.log_in(server, name, f"127.0.1.{last + 1}", password).answer)
+            times.append(time.monotonic() - began)
+        self.assertEqual(answers, {"-ERR [AUTH] Wrong user name or password"})
+        self.assertLess(max(times) - min(times), 0.5, times)
+
+    def test_a_second_session_is_refused_while_the_first_is_open(self) -> None:
+        server = self.watched(house())
+        server.put_mailbox("second", FOREIGN % 1)
+        first = self.log_in(server, "second", "127.0.0.1")
+        self.assertRegex(first.answer, r"^\+OK ")
+        began = time.monotonic()
+        second = self.log_in(server, "second", "127.0.0.2")
+        self.assertRegex(second.answer, r"^-ERR \[IN-USE\] ")
+        self.assertLess(time.monotonic() - began, 6)
+        self.assertRegex(first.say("RETR 1"), r"^\+OK ")
+
+    def test_a_session_that_fell_silent_gives_way_to_the_same_address(self) -> None:
+        server = self.watched(house())
+        server.put_mailbox("silent", FOREIGN % 1)
+        first = self.log_in(server, "silent", "127.0.0.3")
+        self.assertEqual(first.say("DELE 1"), "+OK Message deleted")
+        time.sleep(2.1)  # pop3_takeover_after
+        second = self.log_in(server, "silent", "127.0.0.3")
+        self.assertEqual(second.answer, "+OK Mailbox open, 1 messages")
+        self.assertRaises(ConnectionResetError, first.rest)
+        self.assertRegex(second.say("RETR 1"), r"^\+OK ")
+        self.assertEqual(server.mailbox("silent"), FOREIGN % 1)
+
+    def test_a_message_that_another_program_removed(self) -> None:
+        server = self.watched(house())
+        server.put_mailbox("gone", FOREIGN % 1 + FOREIGN % 2)
+        client = self.log_in(server, "gone")
+        self.assertEqual(client.say("UIDL"), "+OK Unique-ID listing follows")  # by these a letter is found again
+        self.assertEqual(len(client.text()), 2)
+        server.put_mailbox("gone", FOREIGN % 2)
+        self.assertRegex(client.say("RETR 1"), r"^-ERR ")
+        self.assertRegex(client.say("RETR 2"), r"^\+OK ")
+        self.assertEqual(client.text(), ["Subject: 2", "", "Text."])
+        self.assertEqual(client.say("DELE 2"), "+OK Message deleted")
+        self.assertEqual(client.say("QUIT"), "+OK Sayonara")
+        self.assertEqual(server.mailbox("gone"), b"")
+
+    def test_pam_that_hangs_for_one_lets_the_others_in(self) -> None:
+        pam_exec = next(Path("/").glob("usr/lib*/**/security/pam_exec.so"), None)
+        if os.geteuid() != 0 or pam_exec is None:
+            raise SkipTest("needs root and pam_exec.so")
+        folder = Path(tempfile.mkdtemp(prefix="lanmail-tests-"))
+        self.addCleanup(shutil.rmtree, folder)
+        script = folder / "hang"
+        script.write_text('#!/bin/sh\n[ "$PAM_USER" != lmhangs ] || exec sleep 60\n')
+        script.chmod(0o755)
+        service = Path("/etc/pam.d/lanmail-test-hangs")
+        self.addCleanup(service.unlink, missing_ok=True)
+        service.write_text(
+            f"auth requisite pam_exec.so quiet {script}\nauth required pam_unix.so\naccount required pam_unix.so\n"
+        )
+        with system_users(lmhangs=PASSWORD, lmwell=PASSWORD, lmwell2=PASSWORD):
+            server = Server(
+                self.mktemp(), f"pam_service = {service.name}\npam_timeout = 3s\npam_processes = 1\n", accounts="system"
+            )
+            self.addCleanup(server.stop)
+            self.watched(server.start())
+            hangs = Caller(server.pop3)
+            hangs.say("USER lmhangs")
+            hangs.send(f"PASS {PASSWORD}\r\n".encode())
+            self.assertRegex(self.log_in(server, "lmwell").answer, r"^\+OK ")
+            self.assertRegex(hangs.reply(), r"^-ERR \[SYS/TEMP\] ")
+            hangs.close()
+            self.assertRegex(self.log_in(server, "lmwell2").answer, r"^\+OK ")
+
+
+class LimitTests(FailureCase):
+    def test_too_many_connections_of_one_client(self) -> None:
+        server = self.watched(strangers())
+        for port, refusal, expected in (
+            (server.smtp, "421 4.7.0 Error: too many connections from 127.0.0.9", 2),
+            (server.pop3, "-ERR [SYS/TEMP] too many connections", 2),
+        ):
+            before = len(server.describe())
+            good = [Caller(port, "127.0.0.9") for _ in range(expected)]
+            for _ in range(3):
+                with Caller(port, "127.0.0.9") as refused:
+                    self.assertEqual(refused.greeting, refusal)
+                    self.assertEqual(refused.rest(), [])
+            with Caller(port, "127.0.0.10") as another:
+                self.assertRegex(another.greeting, r"^220 |^\+OK ")
+            for client in good:
+                self.assertRegex(client.say("NOOP"), r"^250 |^-ERR Log in first")
+                client.close()
+            told = re.findall("Connection concurrency limit exceeded: .*", server.describe()[before:])
+            self.assertEqual(len(told), 1, told)
+            wait_for(lambda port=port: answers(port, "127.0.0.9"), server.describe)
+
+    def test_too_many_errors(self) -> None:
+        server = self.watched(house())
+        with smtp(server.smtp) as client:
+            for _ in range(3):
+                self.assertRegex(client.say("XYZZY"), r"^502 5\.5\.2 ")
+            self.assertRegex(client.say("XYZZY"), r"^(502|421) ")
+            self.assertRegex((client.rest() or ["421 4.7.0 too many errors"])[0], r"^421 4\.7\.0 .*too many errors")
+        with Caller(server.pop3) as client:
+            for _ in range(3):
+                self.assertRegex(client.say("XYZZY"), r"^-ERR ")
+            self.assertRegex(client.say("XYZZY"), r"^-ERR .*too many")
+            self.assertEqual(client.rest(), [])
+
+    def test_too_many_commands_before_a_login(self) -> None:
+        with Caller(self.watched(house()).pop3) as client:
+            client.send(b"CAPA\r\n" * 200)
+            said = client.rest()
+            self.assertRegex(said[-1], r"^-ERR Too many commands")
+            self.assertLess(said.count("."), 150)
+
+    def test_too_many_recipients(self) -> None:
+        server = self.watched(house())
+        with smtp(server.smtp, *transaction("one", "two", "three")[:-1]) as client:
+            self.assertRegex(client.say("RCPT TO:<unlocked@iscb-corporation.com>"), r"^452 4\.5\.3 ")
+            self.assertRegex(client.say("DATA"), r"^354 ")
+            self.assert_delivered(client.say(LETTER))
+        for name in ("one", "two", "three"):
+            self.assertIn(b"Bonjour.", server.mailbox(name))
+
+
+def answers(port: int, source: str) -> bool:
+    with Caller(port, source) as client:
+        return client.greeting.startswith(("220", "+OK"))
+
+
+class StopTests(FailureCase):
+    def test_sigterm_lets_a_command_finish_and_nobody_in(self) -> None:
+        server = Server(self.mktemp(), people=PEOPLE)
+        self.addCleanup(server.stop)
+        server.start()
+        assert server.process is not None
+        idle = Caller(server.pop3)
+        busy = smtp(server.smtp, *transaction("one"))
+        with server.put_mailbox("one", b"").open("rb+") as held:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+            busy.send(LETTER.encode() + b"\r\nNOOP\r\n")
+            wait_for(lambda: "message-id=" in server.describe(), server.describe)
+            server.process.send_signal(signal.SIGTERM)
+            self.assertRegex(idle.reply(), r"^-ERR \[SYS/TEMP\] ")
+            self.assertRaises(ConnectionError, Caller, server.smtp)
+            self.assertIsNone(server.process.poll())
+        began = time.monotonic()
+        self.assert_delivered(busy.reply())
+        self.assertRegex(busy.reply(), r"^421 4\.3\.2 ")
+        server.process.wait(10)
+        self.assertLess(time.monotonic() - began, 3)
+        self.assertIn(b"Bonjour.", server.mailbox("one"))
+        self.assertNotIn("Traceback", server.describe())
+
+    def test_a_command_that_does_not_end_is_cut_off(self) -> None:
+        server = Server(self.mktemp(), "shutdown_timeout = 1s\n", people=PEOPLE)
+        self.addCleanup(server.stop)
+        server.start()
+        with smtp(server.smtp, *transaction("one")) as client:
+            client.send(b"the beginning of a message")
+            began = time.monotonic()
+            server.stop()
+            self.assertLess(time.monotonic() - began, 4)
+        self.assertEqual(server.mailbox("one"), b"")
+        self.assertNotIn("Traceback", server.describe())
