@@ -18,15 +18,11 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A bound, listening socket and what is spoken on it ("smtp", "pop3")."""
+    """A bound, listening socket, what is spoken on it ("smtp", "pop3"), and where it is, ``127.0.0.1:25`` or ``[::1]:25``."""
 
     protocol: str
     socket: socket.socket
-
-    @property
-    def place(self) -> str:
-        host, port = self.socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    place: str
 
 
 def listen(protocol: str, host: str, port: int, parameter: str) -> Listening:
@@ -44,7 +40,8 @@ def listen(protocol: str, host: str, port: int, parameter: str) -> Listening:
     except OSError as error:
         sock.close()
         raise CannotListen(_why(error, host, port, parameter)) from error
-    return Listening(protocol, sock)
+    host, port = sock.getsockname()[:2]
+    return Listening(protocol, sock, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def _why(error: OSError, host: str, port: int, parameter: str) -> str:
