@@ -48,7 +48,17 @@ class TestNetworks(SynchronousTestCase):
         self.assertIn("[fd00::]/64", str(caught.exception))
 
     def test_what_is_no_network_is_refused(self) -> None:
-        for text in ("", "!", "lan", "192.168.1/24", "1.2.3.4/33", "[fd00::/8]", "[1.2.3.4", "1.2.3.4/24/3", "1.2.3.0/-1"):
+        for text in (
+            "",
+            "!",
+            "lan",
+            "192.168.1/24",
+            "1.2.3.4/33",
+            "[fd00::/8]",
+            "[1.2.3.4",
+            "1.2.3.4/24/3",
+            "1.2.3.0/-1",
+        ):
             with self.assertRaises(ValueError, msg=text):
                 Networks.of(text)
 
