@@ -211,7 +211,7 @@ class _Reader:
             there.name not in known_parameters() and difflib.get_close_matches(name, PARAMETERS, 1, 0.9)
         ):
             if not self._refers_to(name):
-                self._say(Severity.ERROR, assignment.place, f"unknown parameter {name!r}{_suggestion(name)}")
+                self._say(Severity.ERROR, assignment.place, f'unknown parameter "{name}"{_suggestion(name)}')
         else:
             self._judge_known(there, assignment)
 
@@ -249,4 +249,4 @@ class _Reader:
 
 def _suggestion(name: str) -> str:
     near = difflib.get_close_matches(name.lower(), {**PARAMETERS, **known_parameters()}, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f'; did you mean "{near[0]}"?' if near else ""

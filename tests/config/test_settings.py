@@ -41,15 +41,15 @@ class TestReading(SynchronousTestCase):
     def test_a_misspelt_name_is_told_with_its_place_and_the_nearest_known(self) -> None:
         self.assertEqual(
             self.only("\nmydestinations = a\n"),
-            "main.cf:2: unknown parameter 'mydestinations'; did you mean 'mydestination'?",
+            'main.cf:2: unknown parameter "mydestinations"; did you mean "mydestination"?',
         )
         self.assertEqual(
-            self.only("relay_host = a"), "main.cf:1: unknown parameter 'relay_host'; did you mean 'relayhost'?"
+            self.only("relay_host = a"), 'main.cf:1: unknown parameter "relay_host"; did you mean "relayhost"?'
         )
         self.assertEqual(
-            self.only("stmpd_recipient_limit=5").partition("; ")[2], "did you mean 'smtpd_recipient_limit'?"
+            self.only("stmpd_recipient_limit=5").partition("; ")[2], 'did you mean "smtpd_recipient_limit"?'
         )
-        self.assertEqual(self.only("zzz = a"), "main.cf:1: unknown parameter 'zzz'")
+        self.assertEqual(self.only("zzz = a"), 'main.cf:1: unknown parameter "zzz"')
 
     def test_a_name_that_another_value_refers_to_is_the_users_own(self) -> None:
         found = reading("office = 192.168.1.0/24\nmynetworks = $office, 127.0.0.0/8\n")
@@ -57,12 +57,12 @@ class TestReading(SynchronousTestCase):
         self.assertEqual(found.problems, ())
 
     def test_a_name_that_only_it_itself_refers_to_is_unknown(self) -> None:
-        self.assertEqual(self.only("office = $office"), "main.cf:1: unknown parameter 'office'")
+        self.assertEqual(self.only("office = $office"), 'main.cf:1: unknown parameter "office"')
 
     def test_a_reference_to_nothing_is_told_where_it_stands(self) -> None:
         self.assertEqual(
             self.only("own = $mydomian\n\nmyorigin = $own\nmydestination = $own\n"),
-            "main.cf:1: own: $mydomian is nothing that was declared; did you mean 'mydomain'?",
+            'main.cf:1: own: $mydomian is nothing that was declared; did you mean "mydomain"?',
         )
 
     def test_a_circle_is_told_once(self) -> None:
