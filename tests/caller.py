@@ -64,6 +64,14 @@ class Caller:
             lines.append(line[:-2].decode("utf-8", "backslashreplace"))
         return lines
 
+    def pass_text(self) -> int:
+        """The octets of a POP3 reply up to the dot, for one that is too large to keep."""
+        octets = 0
+        while (line := self._heard.readline(65536)) != b".\r\n":
+            assert line, "closed in the middle"
+            octets += len(line)
+        return octets
+
     def rest(self) -> list[str]:
         """All that the server still says until it closes."""
         lines = []

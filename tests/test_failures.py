@@ -399,7 +399,7 @@ def answers(port: int, source: str) -> bool:
         return client.greeting.startswith(("220", "+OK"))
 
 
-class StopTests(FailureCase):
+class SignalTests(FailureCase):
     def test_sigterm_lets_a_command_finish_and_nobody_in(self) -> None:
         server = Server(self.mktemp(), people=PEOPLE)
         self.addCleanup(server.stop)
@@ -422,6 +422,23 @@ class StopTests(FailureCase):
         self.assertLess(time.monotonic() - began, 3)
         self.assertIn(b"Bonjour.", server.mailbox("one"))
         self.assertNotIn("Traceback", server.describe())
+
+    def test_sighup_opens_the_log_file_again(self) -> None:
+        server = Server(self.mktemp(), people=PEOPLE)
+        file, old = server.folder / "mail.log", server.folder / "mail.log.1"
+        with server.main_cf.open("a") as main_cf:
+            main_cf.write(f"maillog_file = {file}\n")
+        self.addCleanup(server.stop)
+        self.watched(server.start())
+        assert server.process is not None
+        self.assert_delivered(self.deliver(server, "one"))
+        file.rename(old)  # as logrotate does
+        server.process.send_signal(signal.SIGHUP)
+        wait_for(file.exists, server.describe)
+        self.assert_delivered(self.deliver(server, "two"))
+        self.assertRegex(old.read_text(), r"to=<one@.*status=sent \(delivered to mailbox\)")
+        self.assertRegex(file.read_text(), r"to=<two@.*status=sent \(delivered to mailbox\)")
+        self.assertNotIn("to=<two@", old.read_text())
 
     def test_a_command_that_does_not_end_is_cut_off(self) -> None:
         server = Server(self.mktemp(), "shutdown_timeout = 1s\n", people=PEOPLE)
