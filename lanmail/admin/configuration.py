@@ -52,7 +52,7 @@ def _show(reading: Reading, names: tuple[str, ...], expand: bool, bare: bool) ->
     for name in unknown:
         near = difflib.get_close_matches(name, PARAMETERS, 1)
         click.echo(
-            f"lanmail config: unknown parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""), err=True
+            f'lanmail config: unknown parameter "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""), err=True
         )
     if unknown:
         raise SystemExit(1)

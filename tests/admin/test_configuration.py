@@ -43,7 +43,7 @@ class TestConfigCommand(SynchronousTestCase):
     def test_a_misspelt_name_is_told_and_the_status_says_so(self) -> None:
         result = self.run_it("mydomian")
         self.assertEqual(result.exit_code, 1)
-        self.assertIn("unknown parameter 'mydomian'; did you mean 'mydomain'?", result.output)
+        self.assertIn('unknown parameter "mydomian"; did you mean "mydomain"?', result.output)
 
     def test_without_any_main_cf_it_says_where_it_looked(self) -> None:
         self.patch(configuration, "PLACES", ("main.cf", "/no/such/main.cf"))
