@@ -13,12 +13,14 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from tests.delivery.house import House
 
@@ -47,7 +49,26 @@ def stored(token: str) -> bytes:
 # the child
 
 
-def deliver_for_ever(folder: str, seed: int) -> None:
+def die_at(count: int, chance: random.Random) -> None:
+    """Kill ourselves at the system call of that number, a write half done: a clock alone seldom hits the moment of the append."""
+    counted = [0]
+
+    def deadly(name: str, real: Any) -> Any:
+        def call(fd: Any, *args: Any, **kwargs: Any) -> Any:
+            counted[0] += 1
+            if counted[0] < count:
+                return real(fd, *args, **kwargs)
+            if name in ("write", "pwrite") and fd != 1:
+                real(fd, bytes(args[0])[: chance.randint(0, len(args[0]))], *args[1:])
+            return os.kill(os.getpid(), signal.SIGKILL)
+
+        return call
+
+    for name in ("write", "pwrite", "fsync", "fdatasync", "unlink", "ftruncate"):
+        setattr(os, name, deadly(name, getattr(os, name)))
+
+
+def deliver_for_ever(folder: str, seed: int, fatal: int) -> None:
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
     from twisted.internet.threads import deferToThread
@@ -56,6 +77,8 @@ def deliver_for_ever(folder: str, seed: int) -> None:
     house.recovery.run()
     chance = random.Random(seed)
     os.write(1, b"ready\n")
+    if fatal:
+        die_at(fatal, chance)
 
     async def one_client(name: str) -> None:
         number = 0
@@ -100,14 +123,17 @@ class Round:
         self.answered = self.run_and_kill("--child")
         if self.chance.random() < 0.5:
             self.another_program()
-        sizes = sum(path.stat().st_size for path in self.spool.iterdir())
+        size = self.size()
         if self.chance.random() < 0.3:
             self.run_and_kill("--recover")
         told = recover(self.folder)
-        self.undone = sizes - sum(path.stat().st_size for path in self.spool.iterdir())
+        self.undone = size - self.size()
         if any("left as it is" in line for line in told):
             raise Wrong("\n".join(told))
         self.check()
+
+    def size(self) -> int:
+        return sum((self.spool / name).stat().st_size for name in USERS)
 
     def write(self, name: str, octets: bytes) -> None:
         path = self.spool / name
@@ -116,22 +142,26 @@ class Round:
 
     def run_and_kill(self, role: str) -> list[str]:
         """What it printed after ``ready``, complete lines only."""
-        command = [
-            sys.executable,
-            "-m",
-            "tests.spool.crash",
-            role,
-            self.folder,
-            "--seed",
-            str(self.chance.randrange(1 << 30)),
-        ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            if child.stdout.readline() != b"ready\n":
-                raise Wrong("the child did not begin")
-            time.sleep(self.chance.uniform(0, self.wait))
-            child.kill()
-            return child.stdout.read().decode().split("\n")[:-1]
+        fatal = 0 if role == "--recover" or self.chance.random() < 0.3 else self.chance.randint(1, 600)
+        command = [sys.executable, "-m", "tests.spool.crash", role, self.folder]
+        command += ["--seed", str(self.chance.randrange(1 << 30)), "--fatal", str(fatal)]
+        # It prints to a file: a pipe that nobody reads would hold it up before it comes to die.
+        with tempfile.TemporaryFile() as printed, subprocess.Popen(command, stdout=printed) as child:
+            try:
+                ready = time.monotonic() + 20
+                while os.fstat(printed.fileno()).st_size == 0 and time.monotonic() < ready and child.poll() is None:
+                    time.sleep(0.005)
+                child.wait(10 if fatal else self.chance.uniform(0, self.wait))
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                child.kill()
+                child.wait()
+            printed.seek(0)
+            first, *lines = printed.read().decode().split("\n")
+        if first != "ready":
+            raise Wrong("the child did not begin")
+        return lines[:-1]
 
     def another_program(self) -> None:
         """As Postfix and procmail append: behind whatever stands there, without looking at it."""
@@ -204,9 +234,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--recover", help=argparse.SUPPRESS)
+    parser.add_argument("--fatal", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        deliver_for_ever(options.child, options.seed)
+        deliver_for_ever(options.child, options.seed, options.fatal)
     elif options.recover:
         os.write(1, b"ready\n")
         recover(options.recover)
