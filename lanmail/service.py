@@ -26,7 +26,7 @@ from twisted.python.threadpool import ThreadPool
 
 from lanmail import __version__
 from lanmail.accounts.checkers import ForeignPasswords, PasswordChecker
-from lanmail.accounts.pam import SystemGuards, service_problem
+from lanmail.accounts.pam import SystemGuards
 from lanmail.accounts.passwd_file import PasswdFile
 from lanmail.accounts.realm import MailRealm, make_portal
 from lanmail.accounts.sources import AccountList, Accounts
@@ -308,7 +308,6 @@ class LanMail(Service):
                 helpers=settings.pam_processes,
                 time_limit=settings.pam_timeout,
             )
-            self._warn(service_problem(settings.pam_service))
             return self._guards.accounts(self._reactor, settings.user_ids, log.report)
         owner = self._owner
         source = PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)

@@ -32,7 +32,7 @@ pop3_port = {pop3}
 mail_owner = {owner}
 queue_directory = {folder}/queue
 mail_spool_directory = {folder}/mail
-accounts = passwd-file:{folder}/passwd
+accounts = {{passwd-file:{folder}/passwd}}
 alias_maps =
 alias_database =
 admin_user = julien
@@ -68,7 +68,11 @@ class TryOut:
             accounts = _accounts(os.path.join(folder, "accounts.txt"))
             _keep(os.path.join(folder, "passwd"), "".join(f"{n}:{hash_password(p)}\n" for n, p in accounts.items()))
             text = MAIN_CF.format(
-                domain=DOMAIN, smtp=SMTP_PORT, pop3=POP3_PORT, owner=pwd.getpwuid(os.geteuid()).pw_name, folder=folder
+                domain=DOMAIN,
+                smtp=SMTP_PORT,
+                pop3=POP3_PORT,
+                owner=pwd.getpwuid(os.geteuid()).pw_name,
+                folder=folder.replace("$", "$$"),
             )
             _keep(os.path.join(folder, "main.cf"), text)
         except (OSError, KeyError) as error:
