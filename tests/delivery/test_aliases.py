@@ -194,3 +194,16 @@ class AliasesTests(SynchronousTestCase):
     def test_a_file_in_latin_1_is_read(self) -> None:
         table = self.read("# réseau\ndirecteur: andr\u00e9\n".encode("latin-1"))
         self.assertEqual(self.members(table, "directeur"), ["andr\u00e9"])
+
+
+class ShippedFileTests(SynchronousTestCase):
+    def test_the_file_that_we_ship_is_without_fault(self) -> None:
+        report = Reports()
+        path = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "aliases")
+        table = Aliases([path], report, Clock().seconds)
+        table.refresh()
+        self.assertEqual(report, [])
+        nobody = table.find("nobody")
+        assert nobody is not None
+        self.assertTrue(nobody.discards)
+        self.assertIsNotNone(table.find("MAILER-DAEMON"))

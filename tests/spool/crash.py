@@ -24,6 +24,7 @@ from typing import Any
 
 from tests.delivery.house import House
 
+ROOT = Path(__file__).resolve().parents[2]
 USERS = ("ann", "bob", "eve", "joe", "zoe")
 OLD = b"From old  Mon Nov 23 12:00:00 2026\n\nold\n\n"
 _TOKEN = re.compile(rb"^Subject: (\S+)$", re.MULTILINE)
@@ -146,7 +147,7 @@ class Round:
         command = [sys.executable, "-m", "tests.spool.crash", role, self.folder]
         command += ["--seed", str(self.chance.randrange(1 << 30)), "--fatal", str(fatal)]
         # It prints to a file: a pipe that nobody reads would hold it up before it comes to die.
-        with tempfile.TemporaryFile() as printed, subprocess.Popen(command, stdout=printed) as child:
+        with tempfile.TemporaryFile() as printed, subprocess.Popen(command, stdout=printed, cwd=ROOT) as child:
             try:
                 ready = time.monotonic() + 20
                 while os.fstat(printed.fileno()).st_size == 0 and time.monotonic() < ready and child.poll() is None:
