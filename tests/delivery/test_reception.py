@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,7 +13,8 @@ from zope.interface.verify import verifyObject
 
 from lanmail.address import NULL_SENDER
 from lanmail.interfaces import Greeting, ITransactions, MailParameters, User
-from lanmail.mailbox.mbox import Unquoting, is_ours
+from lanmail.mailbox.index import scan
+from lanmail.mailbox.text import read_text
 from lanmail.network import Peer
 from lanmail.status import DeliveryFailure, PermanentFailure, TemporaryFailure
 from tests.delivery.house import House, address
@@ -163,13 +165,19 @@ class DeliveryTests(ReceptionTestCase):
         text = b"".join(line + b"\r\n" for line in lines)
         house = self.house("ann", drop_headers=())
         self.send(house, text, "ann", size=size)
-        octets = house.contents("ann")
-        self.assertTrue(octets.endswith(b"\n"))
-        unquoting = Unquoting()
-        body = octets[octets.index(b"\n") + 1 : -1]
-        self.assertTrue(is_ours(body[:4096]))
-        back = (unquoting.feed(body) + unquoting.finish()).replace(b"\n", b"\r\n")
+        self.send(house, b"Subject: the next one\r\n\r\n", "ann")
+        path = os.path.join(house.spool, "ann")
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            index = scan(fd, os.fstat(fd))
+            self.assertEqual(len(index), 2)
+            back = b"".join(read_text(fd, index, 1))
+        finally:
+            os.close(fd)
+        self.assertEqual(len(back), index.entry(1).octets)
         self.assertTrue(back.endswith(text), (back, text))
+        added = back[: len(back) - len(text)]
+        self.assertRegex(added, rb"(?s)\AReturn-Path: .*\r\nReceived: .* 2026 [^\n]*\r\n(\r\n)?\Z")
 
 
 class RefusalTests(ReceptionTestCase):
