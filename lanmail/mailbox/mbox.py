@@ -26,7 +26,7 @@ LONGEST_SEPARATOR = 1024
 
 _DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)[ \t]+"
 _SEPARATOR = re.compile(
-    rb"From[ ][ \t]*"
+    rb"(?-i:From )[ \t]*"
     # the return path; a user whose name is that of a weekday is told from the weekday by the second one
     rb"(?:(?!" + _DAY + rb')(?:[^ \t"\\]|\\.|"(?:[^"\\]|\\.)*+")++[ \t]+)?'
     rb"" + _DAY + rb"(?:" + _DAY + rb")?"

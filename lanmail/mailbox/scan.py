@@ -24,9 +24,7 @@ _CONTENT_LENGTH = re.compile(
 _PSEUDO = re.compile(rb"\nsubject:[ \t]*DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", re.IGNORECASE)
 _PSEUDO_STATE = re.compile(rb"\nx-imap(?:base)?:", re.IGNORECASE)
 
-_LF = 0x0A
 _CR = 0x0D
-_MARK = 0x3E
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +127,7 @@ class Scan:
         flags = 0
         # The header ends with its first empty line: nothing, or one CR. Behind it may be another message's header.
         blank, empty = data.find(b"\n\n", begin, limit), 2
-        with_cr = data.find(b"\n\r\n", begin, limit if blank < 0 else blank)
+        with_cr = data.find(b"\n\r\n", begin, limit if blank < 0 else blank + 1)
         if with_cr >= 0:
             blank, empty = with_cr, 3
         header_end = limit if blank < 0 else blank + empty
@@ -177,40 +175,50 @@ class Scan:
 
         text: the start of a line. known: the next message is known to start there.
         """
-        window, size = self._window, self._size
+        window = self._window
+        known_end = self._size if known is None else known
         line_feeds = pairs = quoted = 0
-        counted = looked = text  # what stands before these was counted, and searched for `From `
+        counted = looked = text  # what stands before these was counted, and searched for `From ` lines
         while True:
-            window.show(max(0, counted - 3), min(size - counted, 4 * mbox.LONGEST_SEPARATOR) + 3)
+            window.show(max(0, counted - 3), min(self._size - counted, 4 * mbox.LONGEST_SEPARATOR) + 3)
             data, base = window.data, window.base
-            visible = min(len(data), (size if known is None else known) - base)
-            next_ = size if known is None else known
-            done = base + visible >= next_
-            at = data.find(b"From ", looked - base, visible)
-            while at >= 0:
-                before = data[at - 1] if at else _LF
-                if before == _LF and known is None:
-                    if len(data) < at + mbox.LONGEST_SEPARATOR + 2 and window.stop < size:
-                        done = False
-                        break
-                    if self._separator_at(base + at):
-                        next_, done = base + at, True
-                        break
-                elif before == _MARK and flags & OURS and window.marks_only(base + at):
-                    quoted += 1
-                at = data.find(b"From ", at + 5, visible)
-            if done:
+            next_ = None
+            at = data.find(b"\nFrom ", max(0, looked - base - 1)) + 1 if known is None else 0
+            while at > 0:
+                if len(data) < at + mbox.LONGEST_SEPARATOR + 2 and window.stop < self._size:
+                    break
+                # Text has more lines that begin with `From ` than mailboxes have messages: a glance first.
+                if data[at - 2 : at - 1] in b"\n\r" and self._separator_at(base + at):
+                    next_ = base + at
+                    break
+                at = data.find(b"\nFrom ", at + 5) + 1
+            if next_ is None and at <= 0 and window.stop >= known_end:
+                next_ = known_end
+            if next_ is not None:
                 upto = next_ - base
             else:
                 # `From ` may be cut by the window's end, and the line before it is looked at again. A pair is not cut.
-                looked = max(looked, base + (at if at >= 0 else visible - 4))
-                upto = min(looked - base, visible - 4)
+                looked = base + (at if at > 0 else len(data) - 4)
+                upto = min(looked - base, len(data) - 4)
                 if data[upto - 1] == _CR:
                     upto -= 1
-            if counting and base + upto > counted:
-                line_feeds += data.count(b"\n", counted - base, upto)
+            if counting:
+                begin = counted - base
+                line_feeds += data.count(b"\n", begin, upto)
                 if flags & CRLF:
-                    pairs += data.count(b"\r\n", counted - base, upto)
-            if done:
+                    pairs += data.count(b"\r\n", begin, upto)
+                if flags & OURS:
+                    quoted += self._quoted(begin, upto)
+            if next_ is not None:
                 return next_, line_feeds, pairs, quoted
-            counted = max(counted, base + upto)
+            counted = base + upto
+
+    def _quoted(self, begin: int, end: int) -> int:
+        """How many quoted lines have their `From ` start between these places in the window."""
+        window = self._window
+        found = 0
+        at = window.data.find(b">From ", max(0, begin - 1), end + 4)
+        while at >= 0:
+            found += window.marks_only(window.base + at + 1)
+            at = window.data.find(b">From ", at + 6, end + 4)
+        return found
