@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from twisted.trial.unittest import SkipTest
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from lanmail.mailbox.index import Index, refresh
 
@@ -55,7 +55,7 @@ def mutt(path: str, keys: str, *settings: str) -> None:
                 # a folder that is there, or mutt asks whether to make one and takes the first key for the answer
                 f"set folder={home}\n"
                 "set mbox_type=mbox\nset move=no\nset delete=yes\nset quit=yes\nset confirmappend=no\nset confirmcreate=no\n"
-                "set wait_key=no\nset pipe_split=yes\nset copy=no\nset sort=mailbox-order\nset prompt_after=no\n"
+                "set wait_key=no\nset pipe_split=yes\nset copy=no\nset sort=mailbox-order\nset prompt_after=no\nset resolve=no\n"
             )
             file.writelines(f"set {setting}\n" for setting in settings)
         master, slave = pty.openpty()
@@ -99,13 +99,15 @@ def mutt_count(path: str) -> int:
 
 
 class Dovecot:
-    """Dovecot's mbox storage without its server, on a copy of a mailbox in ``folder``."""
+    """Dovecot's mbox storage without its server, on a mailbox of its own."""
 
-    def __init__(self, folder: str, mailbox: bytes) -> None:
+    def __init__(self, test: SynchronousTestCase, mailbox: bytes) -> None:
         needs("doveadm")
         # It refuses to work for root.
         user = pwd.getpwnam("mail") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
-        self._folder = os.path.abspath(folder)
+        # Not below trial's folder: that user must be able to reach it.
+        self._folder = tempfile.mkdtemp()
+        test.addCleanup(shutil.rmtree, self._folder)
         self.path = os.path.join(self._folder, "mbox")
         home = os.path.join(self._folder, "home")
         os.makedirs(home)
