@@ -29,30 +29,25 @@ SINCE = {
 }
 
 
-class Dossier:
-    """Its server, with its own main.cf; only where it listens and where its files lie is changed, on the command line."""
-
-    def __init__(self, folder: str) -> None:
-        self.server = Server(folder, people=PEOPLE)
-        # The backslash before each $ is the dossier's typesetting.
-        self.server.main_cf.write_text((SCENARIO / "main.cf").read_text("utf-8").replace("\\$", "$"), "utf-8")
-
-    def start(self) -> Server:
-        server = self.server
-        changed = {
-            "queue_directory": server.queue,
-            "mail_spool_directory": server.spool,
-            "mail_owner": mail_owner(),
-            "accounts": f"passwd-file:{server.passwd}",
-            "inet_interfaces": "127.0.0.1",
-            "smtp_port": server.smtp,
-            "pop3_port": server.pop3,
-            # The names of that time, which the captures have.
-            "mail_name": "Postfix",
-            "pop3_banner": "POP3 [192.168.1.1] v2001.78rh server ready",
-        }
-        overrides = [word for name, value in changed.items() for word in ("-o", f"{name}={value}")]
-        return server.start([*server.command(), *overrides])
+def dossier_server(folder: str) -> Server:
+    """Started with the dossier's own main.cf; only where it listens and where its files lie is changed, on the command line."""
+    server = Server(folder, people=PEOPLE)
+    # The backslash before each $ is the dossier's typesetting.
+    server.main_cf.write_text((SCENARIO / "main.cf").read_text("utf-8").replace("\\$", "$"), "utf-8")
+    changed = {
+        "queue_directory": server.queue,
+        "mail_spool_directory": server.spool,
+        "mail_owner": mail_owner(),
+        "accounts": f"passwd-file:{server.passwd}",
+        "inet_interfaces": "127.0.0.1",
+        "smtp_port": server.smtp,
+        "pop3_port": server.pop3,
+        # The names of that time, which the captures have.
+        "mail_name": "Postfix",
+        "pop3_banner": "POP3 [192.168.1.1] v2001.78rh server ready",
+    }
+    overrides = [word for name, value in changed.items() for word in ("-o", f"{name}={value}")]
+    return server.start([*server.command(), *overrides])
 
 
 class Capture:
@@ -124,9 +119,8 @@ def lines_of(protocol: str) -> list[str]:
 
 class DossierTests(TestCase):
     def setUp(self) -> None:
-        dossier = Dossier(self.mktemp())
-        self.addCleanup(dossier.server.stop)
-        self.server = dossier.start()
+        self.server = dossier_server(self.mktemp())
+        self.addCleanup(self.server.stop)
 
     def put_the_letter(self) -> None:
         """What Nel fetches: the one letter that the other dialogue tells of, in the mailbox since 2003."""
