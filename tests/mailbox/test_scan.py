@@ -61,6 +61,16 @@ class ScanTest(SynchronousTestCase):
         with a_file(foreign(b"one") + pseudo) as fd:
             self.assertEqual(len(index(fd)), 2)
 
+    def test_a_pair_that_a_window_cuts_is_one_line_end(self) -> None:
+        self.patch(windows, "WINDOW", SMALLEST_WINDOW)
+        # The first window shows a whole header; the small ones come after it.
+        for padding in range(3):
+            content = foreign(b"x" * padding, b"\n" * 60_000).replace(b"\n", b"\r\n")
+            with a_file(content) as fd:
+                now = index(fd)
+                self.assertEqual(now.entry(1).octets, len(text(fd, now, 1)))
+                self.assertEqual(now.entry(1).octets, now.entry(1).end - now.entry(1).text)
+
     def test_hostile_lines_take_time_in_proportion(self) -> None:
         # Each of these was quadratic in some draft. A second is a hundred times what they need.
         for body in (

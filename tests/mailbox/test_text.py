@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lanmail.interfaces import MessageGone, Torn
 from lanmail.mailbox import text as module
 from lanmail.mailbox.text import read_text
-from tests.mailbox.files import a_file, delivered, foreign, index, jumble, messages, rewrite, text, write
+from tests.mailbox.files import SEPARATOR, a_file, delivered, foreign, index, jumble, messages, rewrite, text, write
 
 
 def top_of(wire: bytes, lines: int) -> bytes:
@@ -98,6 +98,13 @@ class ChangeTest(SynchronousTestCase):
             self.assertRaises(MessageGone, next, read_text(fd, now, 1))
             rewrite(fd, b"")
             self.assertRaises(MessageGone, next, read_text(fd, now, 2))
+
+    def test_a_message_without_any_octets_can_be_gone_too(self) -> None:
+        with a_file(SEPARATOR + b"\n" + foreign(b"two")) as fd:
+            now = index(fd)
+            self.assertEqual(list(read_text(fd, now, 1)), [])
+            rewrite(fd, foreign(b"two"))
+            self.assertRaises(MessageGone, list, read_text(fd, now, 1))
 
     def test_a_file_rewritten_in_the_middle_tears_the_stream(self) -> None:
         content = foreign(b"one", b"line\n" * 1000)
