@@ -83,11 +83,15 @@ def open_ports(settings: Settings) -> list[Listening]:
     return ports
 
 
+class CannotStart(Exception):
+    """Something that main.cf asks for cannot be had; the text says what."""
+
+
 class LanMail(Service):
     """One mail service, from its bound ports to its mailboxes.
 
     warnings: of the configuration, for the log. foreign: checkers in place of our own (Twisted's ``--auth``).
-    started: called when everything is under way.
+    started: called when everything is under way. Raises CannotStart, and StateTrouble.
     """
 
     name = "lanmail"
@@ -109,7 +113,8 @@ class LanMail(Service):
         self._reactor = reactor
         self._started = started
         self._listening: list[Any] = []
-        self._log_file: MailLogFile | None = None
+        self._log_file = _log_file(settings)
+        self._guards: SystemGuards | None = None
         self._pool = ThreadPool(0, THREADS, "lanmail")
         self._owner = pwd.getpwnam(settings.mail_owner)
 
@@ -166,6 +171,7 @@ class LanMail(Service):
             sleep=self.sleep,
             adopted=adopted.of,
             saved=SavedIndexes(state.folder("indexes")),
+            claim_wait=settings.pop3_claim_wait,
         )
 
         # protocols
@@ -233,9 +239,9 @@ class LanMail(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        settings = self._settings
-        if settings.maillog_file and settings.maillog_file != STDOUT:
-            self._log_file = MailLogFile(settings.maillog_file, settings.myhostname)
+        # First, and before there are threads or processes: where an endpoint cannot be had the program ends here.
+        self._listen()
+        if self._log_file is not None:
             self._log_file.begin()
         self._state.sign()
         _raise_descriptor_limit()
@@ -248,20 +254,20 @@ class LanMail(Service):
         # Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
         self.in_thread(self._recovery.run).addErrback(lambda failure: log.failure("while recovering", failure))
         self.in_thread(self._aliases.refresh).addErrback(lambda failure: log.failure("while reading aliases", failure))
-        self._listen()
+        for place in (*(f"{port.protocol} on {port.place}" for port in self._ports), *self._endpoints()):
+            log.info("listening: {place}", place=place)
+        log.info("lanmail {version} is up", version=__version__)
         self._started()
 
     def _listen(self) -> None:
         for port in self._ports:
             factory = self.smtp if port.protocol == "smtp" else self.pop3
             self._listening.append(self._reactor.adoptStreamPort(port.socket.fileno(), port.socket.family, factory))
-            log.info("listening: {protocol} on {place}", protocol=port.protocol, place=port.place)
             port.socket.close()  # the reactor has its own descriptor of it
         for description in self._settings.smtp_endpoint:
             self._listen_on(description, self.smtp)
         for description in self._settings.pop3_endpoint:
             self._listen_on(description, self.pop3)
-        log.info("lanmail {version} is up", version=__version__)
 
     def _listen_on(self, description: str, factory: ServerFactory) -> None:
         """SystemExit with a sentence where an endpoint cannot be had: it is not worth running without."""
@@ -273,7 +279,9 @@ class LanMail(Service):
             failed.append(Failure())
         if failed:
             raise SystemExit(f"lanmail: cannot listen on {description}: {failed[0].getErrorMessage()}")
-        log.info("listening: {description}", description=description)
+
+    def _endpoints(self) -> list[str]:
+        return [*self._settings.smtp_endpoint, *self._settings.pop3_endpoint]
 
     def stopService(self) -> Deferred[None]:
         """No new connections, commands under way finish, then everything is closed."""
@@ -281,11 +289,14 @@ class LanMail(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        signals = {number: signal.signal(number, self._hurry) for number in (signal.SIGTERM, signal.SIGINT)}
         await DeferredList([maybeDeferred(port.stopListening) for port in self._listening], consumeErrors=True)
         limit = self._settings.shutdown_timeout
         await DeferredList([self.smtp.stop(limit), self.pop3.stop(limit)], consumeErrors=True)
         if self._guards is not None:
             await self._guards.stop()
+        for number, before in signals.items():
+            signal.signal(number, before)
         # Whatever a thread is at, it finishes: an append that was begun ends whole.
         self._pool.stop()
         self._state.release()
@@ -293,9 +304,12 @@ class LanMail(Service):
         if self._log_file is not None:
             self._log_file.end()
 
-    # within
+    def _hurry(self, *_: object) -> None:
+        """Told to stop once more: nobody is waited for any longer. (Twisted's own answer to that is a traceback.)"""
+        for factory in (self.smtp, self.pop3):
+            self._reactor.callFromThread(factory.connections.hurry)
 
-    _guards: SystemGuards | None = None
+    # within
 
     def _source(self, kind: str, path: str) -> Accounts:
         """One entry of ``accounts``."""
@@ -343,6 +357,16 @@ class _Own:
 
     def __contains__(self, host: object) -> bool:
         return self._is_own(str(host))
+
+
+def _log_file(settings: Settings) -> MailLogFile | None:
+    """``maillog_file``, opened while it can still be said that it cannot be."""
+    if settings.maillog_file in ("", STDOUT):
+        return None
+    try:
+        return MailLogFile(settings.maillog_file, settings.myhostname)
+    except OSError as error:
+        raise CannotStart(f"cannot write {settings.maillog_file}: {error.strerror} (maillog_file)") from error
 
 
 def _group(name: str) -> int | None:

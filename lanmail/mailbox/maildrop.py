@@ -51,7 +51,8 @@ class Maildrops:
     """Opens maildrops; ``open`` is what the realm takes as ``open_maildrop``.
 
     mailbox: gives a user's MailboxFile. adopted: gives the UIDLs of an older server (AdoptedUidls.of), in a thread.
-    saved: keeps the indexes of large mailboxes over a restart. dice: from 0 up to 1.
+    saved: keeps the indexes of large mailboxes over a restart. claim_wait: seconds that a login waits for another session to end.
+    dice: from 0 up to 1.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Maildrops:
         sleep: Sleep,
         adopted: Adopted = lambda name, fd, index: {},
         saved: SavedIndexes | None = None,
+        claim_wait: float = CLAIM_PATIENCE,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._mailbox = mailbox
@@ -73,6 +75,7 @@ class Maildrops:
         self._sleep = sleep
         self.adopted = adopted
         self.saved = saved
+        self.claim_wait = claim_wait
         self._dice = dice
         self.wanted: Callable[[User], None] = nobody
         """Told of the user whenever a login finds the maildrop in use: whoever has it may be ended (pop3.server)."""
@@ -84,7 +87,7 @@ class Maildrops:
         try:
             waited = 0.0
             while not await self._claimed(claim.take):
-                if waited >= CLAIM_PATIENCE:
+                if waited >= self.claim_wait:
                     raise MaildropInUse
                 self.wanted(user)
                 waited += await self.pause()

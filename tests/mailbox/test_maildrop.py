@@ -365,6 +365,15 @@ class WaitingTests(WithHouse):
         self.failureResultOf(second, MaildropInUse)
         self.assertEqual(set(self.house.wanted), {"nel"})
 
+    def test_how_long_it_waits_is_the_administrators(self) -> None:
+        self.opened(message("one"))
+        self.house.maildrops.claim_wait = 10.0
+        second = _started(self.house.maildrops.open(self.house.user))
+        self.pump(9.5)
+        self.assertNoResult(second)
+        self.pump(1)
+        self.failureResultOf(second, MaildropInUse)
+
     def test_a_second_login_succeeds_as_soon_as_the_first_session_ends(self) -> None:
         first = self.opened(message("one"))
         second = _started(self.house.maildrops.open(self.house.user))
