@@ -241,7 +241,7 @@ class Carrier(Generic[Event]):
     def _breathe(self) -> None:
         """Stop reading from a client whose pipelined commands we cannot take yet, and go on later."""
         pause = self._conversation.full and (self._working or self._choked)
-        if pause != self._reading_paused and not self._conversation.closing:
+        if pause != self._reading_paused and not (self._conversation.closing or self._heard_all):
             self._reading_paused = pause
             if pause:
                 self._transport.pauseProducing()

@@ -25,7 +25,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lanmail.delivery.routes",),
     # Twisted begins here.
     ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports"),
-    ("lanmail.accounts", "lanmail.rim", "lanmail.admission", "lanmail.delivery.local", "lanmail.delivery.stock"),
+    (
+        "lanmail.accounts",
+        "lanmail.rim",
+        "lanmail.admission",
+        "lanmail.connections",
+        "lanmail.delivery.local",
+        "lanmail.delivery.stock",
+    ),
     ("lanmail.delivery.reception",),
     ("lanmail.smtp.server", "lanmail.smtp.stock", "lanmail.pop3.server", "lanmail.pop3.stock", "lanmail.tryout"),
     ("lanmail.service",),

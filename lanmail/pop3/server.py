@@ -10,8 +10,8 @@ from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.mail.interfaces import IMailboxPOP3, IServerFactoryPOP3
 from twisted.python.failure import Failure
@@ -19,12 +19,13 @@ from zope.interface import implementer
 
 from lanmail.accounts.credentials import LoginCredentials
 from lanmail.admission import Admission
+from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import IMaildrop, Login, MessageGone, Torn, User
 from lanmail.mailbox.maildrop import MaildropInUse
 from lanmail.maillog import Logger
 from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, TellUid
 from lanmail.pop3.marks import PIECE
-from lanmail.pop3.session import ERROR_LIMIT, Pop3Session
+from lanmail.pop3.session import ERROR_LIMIT, STOPPING, Pop3Session
 from lanmail.pop3.stock import StockMaildrop
 from lanmail.rim import Carrier, Gone, peer_of
 from lanmail.status import DeliveryFailure
@@ -45,6 +46,7 @@ _SLICE = 8192
 log = Logger("pop3")
 
 
+@implementer(IHalfCloseableProtocol)
 class LanPOP3(pop3.POP3):
     """One connection of a POP3 client. Of Twisted's POP3 it keeps the name, the attributes and ``authenticateUserPASS``.
 
@@ -64,24 +66,31 @@ class LanPOP3(pop3.POP3):
     def connectionMade(self) -> None:
         factory = self.factory
         self.peer = peer_of(self.transport)
-        self._admitted = factory.admission.admit(self.peer) is None
+        refusal = factory.refusal_of(self)
+        self._admitted = not refusal
         self.session = Pop3Session(
             factory.banner,
             implementation=factory.implementation,
             error_limit=factory.error_limit,
-            refusal="" if self._admitted else "[SYS/TEMP] too many connections",
+            refusal=refusal,
         )
         self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
         self._attempt = b""  # whose password is being checked now
         self._retrieved = self._deleted = self._left = 0
         self._ending = ""
         self._keep_alive()
-        factory.opened(self)
+        factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
 
     def dataReceived(self, data: bytes) -> None:
         self._carrier.received(data)
+
+    def readConnectionLost(self) -> None:
+        self._carrier.heard_all()
+
+    def writeConnectionLost(self) -> None:
+        """We never close our half alone."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._carrier.lost()
@@ -246,7 +255,7 @@ class LanPOP3(pop3.POP3):
 
     def _over(self, _: object) -> None:
         """The connection is gone and nothing is under way for it: give back what was given."""
-        self.factory.gone(self)
+        self.factory.connections.gone(self)
         if self._admitted:
             self.factory.admission.leave(self.peer)
         why = self._ending or self.session.ending
@@ -308,8 +317,7 @@ class LanPOP3Factory(ServerFactory):
         self.timeout = timeout
         self.takeover_after = takeover_after
         self.error_limit = error_limit
-        self._connections: set[LanPOP3] = set()
-        self._stopping = False
+        self.connections: Connections[LanPOP3] = Connections(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         protocol: Any = super().buildProtocol(addr)
@@ -322,8 +330,8 @@ class LanPOP3Factory(ServerFactory):
         Ends the session that holds it if that one's client has been silent for ``takeover_after`` seconds and the login comes
         from the same address: a phone that left the Wi-Fi and is back.
         """
-        waiting = {connection.peer.host for connection in self._connections if connection.is_logging_in(user)}
-        for connection in list(self._connections):
+        waiting = {connection.peer.host for connection in self.connections if connection.is_logging_in(user)}
+        for connection in self.connections:
             if (
                 connection.user == user.name
                 and connection.peer.host in waiting
@@ -331,40 +339,15 @@ class LanPOP3Factory(ServerFactory):
             ):
                 connection.cut("taken over by a new login from the same address")
 
-    def stop(self, time_limit: float = 10.0) -> Deferred[None]:
-        """The ports are closed already. Idle clients are told, busy ones finish their command; fires when all are gone.
+    def refusal_of(self, connection: LanPOP3) -> str:
+        """Why this client cannot come in now; empty where it is in, and is counted until it is gone."""
+        if self.connections.stopping:
+            return STOPPING
+        return "" if self.admission.admit(connection.peer) is None else "[SYS/TEMP] too many connections"
 
-        After ``time_limit`` seconds those that are left are cut, and it fires without waiting for the work they began.
-        """
-        self._stopping = True
-        over: Deferred[None] = Deferred()
-        connections = list(self._connections)
-        for connection in connections:
-            connection.stop()
-        limit = self.clock.callLater(time_limit, self._give_up, over)
-
-        def all_gone(_: object) -> None:
-            if limit.active():
-                limit.cancel()
-                over.callback(None)
-
-        DeferredList([connection.closed for connection in connections]).addCallback(all_gone)
-        return over
-
-    def _give_up(self, over: Deferred[None]) -> None:
-        for connection in list(self._connections):
-            connection.cut("the service stops")
-        over.callback(None)
-
-    # the protocols
-
-    def opened(self, connection: LanPOP3) -> None:
-        self._connections.add(connection)
-        if self._stopping:
-            connection.stop()
-
-    def gone(self, connection: LanPOP3) -> None:
-        self._connections.discard(connection)
+    def stop(self, time_limit: float = STOP_LIMIT) -> Deferred[None]:
+        """Connections.stop."""
+        return self.connections.stop(time_limit)
 
     # IServerFactoryPOP3: what Twisted's own POP3 would ask
 

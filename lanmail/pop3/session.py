@@ -21,6 +21,7 @@ MAX_COMMAND = 512
 ERROR_LIMIT = 20
 # Before the login there is little to say: a client that tries every mechanism it knows says a dozen things.
 PATIENCE = 100
+STOPPING = "[SYS/TEMP] The service stops; please come back later"
 # More lines than any message has; a client that means "all of it" sends numbers like 999999999.
 _MANY_LINES = 2**31
 
@@ -72,7 +73,7 @@ class Pop3Session(Conversation[Event]):
         self._end("silent for too long", "Autologout; idle for too long")
 
     def shut_down(self) -> None:
-        self._end("the service stops", "[SYS/TEMP] The service stops; please come back later")
+        self._end("the service stops", STOPPING)
 
     def fail(self) -> None:
         self.refuse("Something is wrong on our side; please try again later", "SYS/TEMP")

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from lanmail.accounts.credentials import LoginCredentials
 from lanmail.admission import Admission
+from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import Greeting, Incoming, ITransactions, Login
 from lanmail.maillog import Logger
 from lanmail.rim import Carrier, peer_of
@@ -28,9 +29,6 @@ from lanmail.smtp.session import SmtpLimits, SmtpSession
 from lanmail.smtp.stock import StockTransactions
 from lanmail.status import DeliveryFailure, PermanentFailure, Status
 from lanmail.twisted_mail import smtp
-
-# How long a stop waits for messages that are coming in or being written.
-STOP_LIMIT = 10.0
 
 _LOGIN_NEEDED = Status(530, "5.7.0", "Authentication required")
 
@@ -57,8 +55,10 @@ class LanSMTP(smtp.ESMTP):
         self._refusal = factory.refusal_of(self)
         self._transactions: ITransactions | None = None
         self._incoming: Incoming | None = None
+        # No name is looked up: a network's DNS may be down, and Postfix says this then.
+        self._client = f"unknown[{self.peer.host or 'local'}]"
         self.session = SmtpSession(
-            f"unknown[{self.peer.host or 'local'}]",  # no name is looked up: a network's DNS may be down, and Postfix says this then
+            self._client,
             factory.limits,
             factory.hostname,
             factory.banner,
@@ -67,7 +67,7 @@ class LanSMTP(smtp.ESMTP):
             refusal=self._refusal,
         )
         self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
-        factory.opened(self)
+        factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
 
@@ -94,8 +94,9 @@ class LanSMTP(smtp.ESMTP):
         """An idle client is told and let go; a busy one after its command."""
         self._carrier.stop()
 
-    def cut(self) -> None:
+    def cut(self, why: str) -> None:
         """Drop the connection at once."""
+        log.info("{client} was cut off: {why}", client=self._client, why=why)
         self._carrier.cut()
 
     # answers
@@ -195,7 +196,7 @@ class LanSMTP(smtp.ESMTP):
 
     def _over(self, _: object) -> None:
         """The connection is gone and nothing is under way for it."""
-        self.factory.gone(self)
+        self.factory.connections.gone(self)
         if self._refusal is None:
             self.factory.admission.leave(self.peer)
         self._log_out()
@@ -234,8 +235,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         self.admission = admission
         self.clock = clock
         self.offer_auth = offer_auth
-        self._open: set[LanSMTP] = set()
-        self._stopping = False
+        self.connections: Connections[LanSMTP] = Connections(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> LanSMTP:  # type: ignore[override]
         """Never None: behind a TLS wrapper that leaves a connection open which nobody serves."""
@@ -244,46 +244,10 @@ class LanSMTPFactory(smtp.SMTPFactory):
 
     def refusal_of(self, connection: LanSMTP) -> Status | None:
         """Why this client cannot come in now; None where it is in, and is counted until it is ``gone``."""
-        if self._stopping:
+        if self.connections.stopping:
             return replies.shutting_down(self.hostname)
         return self.admission.admit(connection.peer)
 
-    def opened(self, connection: LanSMTP) -> None:
-        self._open.add(connection)
-
-    def gone(self, connection: LanSMTP) -> None:
-        self._open.discard(connection)
-
     def stop(self, time_limit: float = STOP_LIMIT) -> Deferred[None]:
-        """Idle clients are told and let go, busy ones finish their command; after ``time_limit`` seconds all are cut off.
-
-        Fires when nothing is left. Listening is stopped by whoever began it.
-        """
-        self._stopping = True
-        leaving = list(self._open)
-        timer = self.clock.callLater(time_limit, self._cut_off)
-        ended: Deferred[Any] = DeferredList([_echo(connection.closed) for connection in leaving])
-        for connection in leaving:
-            connection.stop()
-
-        def all_gone(_: object) -> None:
-            if timer.active():
-                timer.cancel()
-
-        return ended.addCallback(all_gone)
-
-    def _cut_off(self) -> None:
-        for connection in list(self._open):
-            connection.cut()
-
-
-def _echo(deferred: Deferred[None]) -> Deferred[None]:
-    """Fires when the other fires, and leaves its result alone."""
-    echo: Deferred[None] = Deferred()
-
-    def fired(result: Any) -> Any:
-        echo.callback(None)
-        return result
-
-    deferred.addBoth(fired)
-    return echo
+        """Connections.stop."""
+        return self.connections.stop(time_limit)

@@ -180,13 +180,27 @@ class OverTcp(TestCase):
         looked: Deferred[None] = Deferred()
         done = deferToThread(visit)
         await looked
-        [connection] = self.factory._connections
+        [connection] = self.factory.connections
         handle = connection.transport.getHandle()
         self.assertTrue(handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         self.assertTrue(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         for option, value in KEEPALIVE:
             self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, option), value)
         await done
+
+    async def test_a_client_that_pipes_it_all_and_closes_its_half_hears_every_answer(self) -> None:
+        """As `printf ... | nc -N` does; and what it deleted is gone, for it has said QUIT."""
+        self.write(letter(200))
+
+        def visit() -> bytes:
+            with socket.create_connection(("127.0.0.1", self.port), 20) as client:
+                client.sendall("USER nel\r\nPASS naël\r\nSTAT\r\nDELE 1\r\nQUIT\r\n".encode())
+                client.shutdown(socket.SHUT_WR)
+                with client.makefile("rb") as heard:
+                    return heard.read()
+
+        lines = (await self.somewhere(visit)).split(b"\r\n")
+        self.assertEqual(lines[-4:], [b"+OK 1 200", b"+OK Message deleted", b"+OK Sayonara", b""])
 
     async def test_a_client_that_never_reads_holds_up_nobody(self) -> None:
         self.write(letter(8_000_000))

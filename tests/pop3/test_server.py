@@ -457,6 +457,14 @@ class StopTests(InMemory):
         self.accounts.answer()
         self.assertEqual(len(self.accounts.logins), self.maildrop.closed)
 
+    def test_a_client_that_comes_during_a_stop_hears_only_that(self) -> None:
+        self.connect()
+        self.factory.stop()
+        late = Client(self.factory, self.clock)
+        self.assertEqual(late.hear(), b"-ERR [SYS/TEMP] The service stops; please come back later\r\n")
+        self.assertTrue(late.gone)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_with_nobody_there_it_is_over_at_once(self) -> None:
         self.successResultOf(make_factory(Accounts(), self.clock).stop())
 
@@ -608,7 +616,7 @@ class PairingTests(SynchronousTestCase):
         clock.advance(1000)
         self.assertEqual(maildrop.closed, len(accounts.logins))
         self.assertLessEqual(len(accounts.logins), 1)
-        self.assertEqual((len(factory._connections), sum(door._clients.values())), (0, 0))
+        self.assertEqual((len(factory.connections), sum(door._clients.values())), (0, 0))
         self.assertEqual(clock.getDelayedCalls(), [])
         self.flushLoggedErrors(RuntimeError)
         del client

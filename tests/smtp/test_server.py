@@ -266,7 +266,7 @@ class LossTests(SynchronousTestCase):
             door.clock.advance(0)
             self.assertEqual(door.realm.logins, door.realm.logouts)
             self.assertEqual(door.capacity.taken, 0)
-            self.assertFalse(door.factory._open, "the factory keeps no connection that is gone")
+            self.assertFalse(door.factory.connections, "the factory keeps no connection that is gone")
             for avatar in door.realm.avatars:
                 self.assertTrue(all(incoming.ended for incoming in avatar.incoming))
 
@@ -411,6 +411,23 @@ class DoorTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(len(door.avatar.delivered), 1)
         self.assertEqual(door.clock.getDelayedCalls(), [])
+
+    def test_a_stop_does_not_wait_for_a_mailbox_longer_than_its_time(self) -> None:
+        """Another program may hold the mailbox for minutes; the client sends its message again."""
+        door = Door()
+        avatar = RememberingTransactions()
+        held: Deferred[None] = Deferred()
+        avatar.waits["commit"] = lambda: held
+        door.realm.make = lambda name: avatar
+        client = door.connect()
+        client.say(MESSAGE)
+        stopped = door.factory.stop(5)
+        door.clock.advance(5)
+        door.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertTrue(client.aborted)
+        held.callback(None)
+        self.assertEqual(door.realm.logouts, [None])
 
     def test_a_stop_with_nobody_there_is_done_at_once(self) -> None:
         self.successResultOf(Door().factory.stop())
