@@ -169,12 +169,18 @@ class Guard:
         """Ask what can be asked now."""
         while not self._stopped and self._queued and self._has_room() and (question := self._next()) is not None:
             try:
-                worker = self._idle.pop() if self._idle else self._new_helper()
+                worker = self._idle_helper() or self._new_helper()
             except OSError as error:
                 question.answer.errback(Failure(GuardTrouble(f"cannot start a helper: {error.strerror}")))
                 continue
             self._asked[question.name] += 1
             worker.ask(question, self._time_limit, self._slow)
+
+    def _idle_helper(self) -> _Helper | None:
+        while self._idle:
+            if (idle := self._idle.pop()).reachable:
+                return idle
+        return None
 
     def _has_room(self) -> bool:
         busy = [each for each in self._alive if each.busy]
@@ -254,6 +260,7 @@ class _Helper(ProcessProtocol):
         self._timers: list[IDelayedCall] = []
         self._dead = False
         self.slow = False
+        self.reachable = True
         self.answers = 0
         self.gone: Deferred[None] = Deferred()
 
@@ -337,7 +344,8 @@ class _Helper(ProcessProtocol):
             question.answer.errback(Failure(GuardTrouble(why)))
 
     def childConnectionLost(self, childFD: int) -> None:
-        """processExited says it better."""
+        """It is ending. processExited says it better; until that comes, nothing more can be asked of it."""
+        self.reachable = False
 
     def processExited(self, reason: Failure) -> None:
         self._lost(str(reason.value).rstrip("."))

@@ -119,6 +119,16 @@ class GuardTests(SynchronousTestCase):
         self.successResultOf(first)
         self.successResultOf(second)
 
+    def test_one_that_is_ending_is_asked_nothing_more(self) -> None:
+        """Its pipes are closed before the kernel's signal says that it is gone; a login may come between."""
+        self.guard.start()
+        self.processes[0].protocol.childConnectionLost(REQUESTS)
+        question = self.ask("julien")
+        self.assertEqual([len(each.asked) for each in self.processes], [0, 1])
+        self.processes[0].die()
+        self.processes[1].say(frame(YES))
+        self.assertTrue(self.successResultOf(question).yes)
+
     def test_slow_calls_make_room_for_others_but_not_without_end(self) -> None:
         hanging = [self.ask(f"hang{n}") for n in range(2)]
         quick = self.ask("quick")
