@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from lanmail.network import IPAddress
 
 BACKLOG = 1024
 
@@ -28,7 +32,10 @@ class Listening:
 def listen(protocol: str, host: str, port: int, parameter: str) -> Listening:
     """Bind and listen. ``parameter`` is the name by which main.cf chooses this port. Raises CannotListen."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:  # a machine without IPv6
+        raise CannotListen(_why(error, host, port, parameter)) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -47,7 +54,7 @@ def listen(protocol: str, host: str, port: int, parameter: str) -> Listening:
 def _why(error: OSError, host: str, port: int, parameter: str) -> str:
     where = f"port {port} on {host}"
     if error.errno == errno.EADDRINUSE:
-        holder = holder_of(port)
+        holder = holder_of(port, host)
         if holder is None:
             return f"{where} is taken by another program (ss -ltnp sport = :{port} shows which); or choose another {parameter}"
         return f"{where} is taken by {holder.name} (pid {holder.pid}); stop it with: {holder.stop}"
@@ -72,9 +79,9 @@ class Holder:
         return f"systemctl disable --now {self.unit}" if self.unit else f"kill {self.pid}"
 
 
-def holder_of(port: int) -> Holder | None:
-    """Who listens on that TCP port; None where that cannot be seen (somebody else's process, and we are not root)."""
-    inodes = set(_listening_inodes(port))
+def holder_of(port: int, host: str) -> Holder | None:
+    """Who keeps us from listening there; None where that cannot be seen (somebody else's process, and we are not root)."""
+    inodes = set(_listening_inodes(port, ipaddress.ip_address(host)))
     if not inodes:
         return None
     wanted = {f"socket:[{inode}]" for inode in inodes}
@@ -87,12 +94,26 @@ def holder_of(port: int) -> Holder | None:
     return None
 
 
-def _listening_inodes(port: int) -> Iterator[str]:
+def _listening_inodes(port: int, ours: IPAddress) -> Iterator[str]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in _read(table).splitlines()[1:]:
             fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:  # 0A: LISTEN
+            address, _, number = fields[1].rpartition(":")
+            if fields[3] == "0A" and int(number, 16) == port and _exclude(ours, _from_kernel(address)):  # 0A: LISTEN
                 yield fields[9]
+
+
+def _from_kernel(address: str) -> IPAddress:
+    """An address as /proc/net/tcp writes it: words of 32 bits in this machine's order."""
+    words = (int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8))
+    return ipaddress.ip_address(b"".join(words))
+
+
+def _exclude(ours: IPAddress, theirs: IPAddress) -> bool:
+    """Whether only one of two can listen on a port. ``::`` may take IPv4 too."""
+    if ours.version != theirs.version:
+        return theirs == ipaddress.IPv6Address("::")
+    return ours == theirs or ours.is_unspecified or theirs.is_unspecified
 
 
 def _has_descriptor(process: str, wanted: set[str]) -> bool:

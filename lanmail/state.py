@@ -28,14 +28,15 @@ class StateFolder:
             self._folder(self.path)
             self._lock = self._lock_it(os.path.join(self.path, "lock"))
         except OSError as error:
-            raise StateTrouble(
-                f"{error.filename or self.path}: {os.strerror(error.errno or 0)} (queue_directory)"
-            ) from error
+            raise self._trouble(error) from error
 
     def folder(self, name: str) -> str:
-        """The path of a folder in it, made where it is missing."""
+        """The path of a folder in it, made where it is missing. Raises StateTrouble."""
         path = os.path.join(self.path, name)
-        self._folder(path)
+        try:
+            self._folder(path)
+        except OSError as error:
+            raise self._trouble(error) from error
         return path
 
     def sign(self) -> None:
@@ -45,6 +46,9 @@ class StateFolder:
 
     def release(self) -> None:
         os.close(self._lock)
+
+    def _trouble(self, error: OSError) -> StateTrouble:
+        return StateTrouble(f"{error.filename or self.path}: {os.strerror(error.errno or 0)} (queue_directory)")
 
     def _folder(self, path: str) -> None:
         try:

@@ -23,7 +23,7 @@ from lanmail.admin.configuration import describe
 from lanmail.config.settings import Reading, read
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
-from lanmail.service import LanMail, open_ports
+from lanmail.service import CannotStart, LanMail, open_ports
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tryout import CannotTry, TryOut
 
@@ -86,7 +86,7 @@ def makeService(options: Options) -> IService:
             _say(describe(reading))
             raise SystemExit(1 if reading.errors else 0)
         return _service(reading, options.get("credCheckers", ()), trial)
-    except (CannotTry, CannotListen, StateTrouble) as trouble:
+    except (CannotTry, CannotListen, CannotStart, StateTrouble) as trouble:
         _end(str(trouble))
 
 

@@ -120,6 +120,10 @@ mailbox_size_limit = 0
         except OSError:
             return False
 
+    def listens(self) -> bool:
+        """Whether the SMTP port takes connections."""
+        return self._answers(self.smtp)
+
     def describe(self) -> str:
         return self.log.read_text(errors="replace")
 

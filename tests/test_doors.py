@@ -7,6 +7,7 @@ import poplib
 import shutil
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live import ROOT, Server, free_port
+from tests.caller import Caller
+from tests.live import ROOT, Server, free_port, wait_for
 
 MESSAGE = "From: nel@iscb-corporation.com\r\nTo: julien@iscb-corporation.com\r\nSubject: Hello\r\n\r\nIt works.\r\n"
 
@@ -117,6 +119,28 @@ class DoorTests(SynchronousTestCase):
             self.assertEqual(idle.getreply()[0], 421)
             idle.sock = None
 
+    def test_a_second_sigterm_waits_for_nobody(self) -> None:
+        server = self.server("shutdown_timeout = 60s").start()
+        with Caller(server.smtp) as busy:
+            for command in ("HELO here", "MAIL FROM:<>", "RCPT TO:<julien>", "DATA"):
+                self.assertRegex(busy.say(command), r"^[23]")
+            assert server.process is not None
+            server.process.send_signal(signal.SIGTERM)
+            wait_for(lambda: not server.listens(), server.describe)
+            self.assertIsNone(server.process.poll(), "somebody is busy")
+            began = time.monotonic()
+            server.stop()
+            self.assertLess(time.monotonic() - began, 5)
+        self.assertNotIn("Traceback", server.describe())
+
+    def test_an_endpoint_takes_the_place_of_a_port(self) -> None:
+        server = self.server()
+        server.main_cf.write_text(
+            server.main_cf.read_text() + f"smtp_endpoint = tcp:{server.smtp}:interface=127.0.0.1\n"
+            f"pop3_endpoint = tcp:{server.pop3}:interface=127.0.0.1\n"
+        )
+        self.a_message_goes_through(server.start())
+
 
 class RefusedStartTests(SynchronousTestCase):
     def start(self, server: Server, *more: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +155,25 @@ class RefusedStartTests(SynchronousTestCase):
         self.assertNotEqual(ended.returncode, 0)
         self.assertIn(f"port {first.smtp} on 127.0.0.1 is taken by", ended.stderr)
         self.assertIn(f"(pid {first.process.pid}); stop it with: ", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr + ended.stdout)
+
+    def test_an_endpoint_that_cannot_be_had_is_a_sentence(self) -> None:
+        """Threads that were started before it was known once kept the program running, and listening to nothing."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            for endpoint, why in (
+                (f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1", "Address already in use"),
+                ("nonsense:1", "Unknown endpoint type"),
+            ):
+                ended = self.start(Server(self.mktemp(), f"smtp_endpoint = {endpoint}"))
+                self.assertNotEqual(ended.returncode, 0)
+                self.assertIn(f"lanmail: cannot listen on {endpoint}: ", ended.stderr)
+                self.assertIn(why, ended.stderr)
+                self.assertNotIn("Traceback", ended.stderr + ended.stdout)
+
+    def test_a_log_that_cannot_be_written_is_a_sentence(self) -> None:
+        ended = self.start(Server(self.mktemp(), "maillog_file = /nonexistent/mail.log"))
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertIn("lanmail: cannot write /nonexistent/mail.log: No such file or directory", ended.stderr)
         self.assertNotIn("Traceback", ended.stderr + ended.stdout)
 
     def test_a_second_instance_on_the_same_queue_is_refused(self) -> None:

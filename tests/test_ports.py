@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -36,11 +37,39 @@ class PortsTests(SynchronousTestCase):
         taken = listen("smtp", "127.0.0.1", 0, "smtp_port")
         self.addCleanup(taken.socket.close)
         port = taken.socket.getsockname()[1]
-        holder = holder_of(port)
+        holder = holder_of(port, "127.0.0.1")
         assert holder is not None
         self.assertEqual(holder.pid, os.getpid())
         taken.socket.close()
-        self.assertIsNone(holder_of(port))
+        self.assertIsNone(holder_of(port, "127.0.0.1"))
+
+    def test_the_holder_is_who_has_this_address_and_not_another(self) -> None:
+        taken = listen("smtp", "127.0.0.1", 0, "smtp_port")
+        self.addCleanup(taken.socket.close)
+        port = taken.socket.getsockname()[1]
+        self.assertIsNone(holder_of(port, "127.0.0.2"))
+        self.assertIsNone(holder_of(port, "::1"))
+        self.assertIsNotNone(holder_of(port, "0.0.0.0"))
+
+    def test_a_taken_port_of_ipv6_names_its_holder_too(self) -> None:
+        for host in ("::1", "::"):
+            try:
+                taken = listen("smtp", host, 0, "smtp_port")
+            except CannotListen as error:
+                raise SkipTest("this machine has no IPv6") from error
+            self.addCleanup(taken.socket.close)
+            port = taken.socket.getsockname()[1]
+            error = self.assertRaises(CannotListen, listen, "smtp", "::1", port, "smtp_port")
+            self.assertIn(f"port {port} on ::1 is taken by", str(error))
+            self.assertIn(f"(pid {os.getpid()}); stop it with: ", str(error))
+
+    def test_a_machine_without_ipv6_is_a_sentence(self) -> None:
+        def no_such_family(*_: object) -> None:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+        self.patch(socket, "socket", no_such_family)
+        error = self.assertRaises(CannotListen, listen, "smtp", "::1", 25, "smtp_port")
+        self.assertEqual(str(error), "cannot listen on port 25 on ::1: Address family not supported by protocol")
 
     def test_ipv4_and_ipv6_of_one_port_are_two_sockets(self) -> None:
         try:

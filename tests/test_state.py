@@ -62,3 +62,10 @@ class StateTests(SynchronousTestCase):
         os.chown(os.path.join(self.queue, "lanmail"), 4242, 4242)
         error = self.assertRaises(StateTrouble, StateFolder, self.queue, self.uid, self.gid)
         self.assertIn("belongs to uid 4242", str(error))
+
+    def test_a_file_in_the_place_of_a_folder_is_a_sentence(self) -> None:
+        state = self.make()
+        with open(os.path.join(state.path, "intents"), "w", encoding="ascii"):
+            pass
+        error = self.assertRaises(StateTrouble, state.folder, "intents")
+        self.assertEqual(str(error), f"{state.path}/intents: Not a directory (queue_directory)")
