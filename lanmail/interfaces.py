@@ -133,7 +133,7 @@ class ITransactions(IMessageDelivery):
         """MAIL FROM. Forgets an earlier transaction."""
 
     def recipient(address: Address) -> Awaitable[None]:
-        """RCPT TO. Raises where this recipient is refused; the others stay."""
+        """RCPT TO. Raises where this recipient is refused, and tells the log; the others stay."""
 
     def data() -> Incoming:
         """DATA, after at least one recipient was taken. Never waits."""

@@ -48,8 +48,8 @@ from lanmail.maillog import Logger, MailLogFile
 from lanmail.message import QueueIds
 from lanmail.pop3.server import LanPOP3Factory
 from lanmail.ports import CannotListen, Listening, listen
+from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
-from lanmail.smtp.session import SmtpLimits
 from lanmail.spool.incoming import IncomingFolder
 from lanmail.spool.intents import Intents
 from lanmail.spool.recovery import Recovery

@@ -34,6 +34,9 @@ _LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}\Z")
 # Ends of paragraphs, and what turns the direction of a line round so that a log shows another address than it holds.
 _TREACHEROUS = re.compile("[\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _COMMAND = re.compile(rb"(?s)[ \t]*([^ \t]*)[ \t]*(.*)")
+# What is no mail client: a web client that somebody's page makes talk to us, the header of a message whose DATA was
+# refused, the hello of TLS (Postfix: smtpd_forbidden_commands, and is_header in smtpd.c).
+_NOT_SMTP = re.compile(r"(?:CONNECT|GET|POST)\Z|[^A-Z]|.*:")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*\Z")
 _XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")
@@ -71,6 +74,11 @@ def split_command(line: bytes) -> tuple[str, bytes]:
     """The verb in upper case and everything behind it. Octets that are not ASCII make a verb that nobody knows."""
     verb, argument = _COMMAND.match(line).groups()  # type: ignore[union-attr]  # it matches anything
     return verb.decode("ascii", "replace").upper(), argument.rstrip(b" \t")
+
+
+def is_of_no_mail_client(verb: str) -> bool:
+    """Whether whoever says this ``split_command`` verb speaks another protocol, and it is best not to listen any longer."""
+    return _NOT_SMTP.match(verb) is not None
 
 
 def client_name(argument: bytes, verb: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from lanmail.status import Status
+from lanmail.wire.sasl import MECHANISMS
 
 # RFC 5321, 4.5.3.1.5: a reply line holds 512 octets with its CRLF.
 _MAX_REPLY = 510
@@ -16,7 +17,9 @@ RECIPIENT_OK = Status(250, "2.1.5", "Ok")
 SEND_TEXT = Status(354, "", "End data with <CR><LF>.<CR><LF>")
 BYE = Status(221, "2.0.0", "Bye")
 AUTHENTICATED = Status(235, "2.7.0", "Authentication successful")
-# RFC 5321, 3.5.3: 252 says that we take mail for it and try. Whether there is such a mailbox is not told to whoever asks.
+# Postfix says 252 of a local user and 550 of an unknown one. We say 252 of everybody, as RFC 5321, 3.5.3 and 7.3 allow: RCPT
+# knows sender and client, and so the whole answer; a second place that answers would have to be kept equal to it, for
+# clients that do not exist, and would be the cheaper one for whoever tries out names.
 VRFY = Status(252, "2.0.0", "Send it some mail, and RCPT will say")
 HELP = Status(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT (RFC 5321)")
 
@@ -43,6 +46,15 @@ AUTH_FAILED = Status(535, "5.7.8", "Error: authentication failed")
 
 NON_SMTP = Status(221, "2.7.0", "Error: I can break rules, too. Goodbye.")
 BROKEN = Status(451, "4.3.0", "Error: something went wrong here, try again later")
+
+
+def offers(hostname: str, size_limit: int, auth: bool) -> bytes:
+    """What EHLO is answered: our name, and what we can."""
+    words = [hostname, "PIPELINING", f"SIZE {size_limit}" if size_limit else "SIZE", "VRFY"]
+    if auth:
+        words.append("AUTH " + " ".join(MECHANISMS))
+    words += ["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"]
+    return "".join([f"250-{word}\r\n" for word in words[:-1]] + [f"250 {words[-1]}\r\n"]).encode()
 
 
 def too_many_errors(hostname: str) -> Status:

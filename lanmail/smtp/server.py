@@ -25,7 +25,8 @@ from lanmail.maillog import Logger
 from lanmail.rim import Carrier, peer_of
 from lanmail.smtp import replies
 from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
-from lanmail.smtp.session import SmtpLimits, SmtpSession
+from lanmail.smtp.limits import SmtpLimits
+from lanmail.smtp.session import SmtpSession
 from lanmail.smtp.stock import StockTransactions
 from lanmail.status import DeliveryFailure, PermanentFailure, Status
 from lanmail.twisted_mail import smtp

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lanmail.address import NULL_SENDER
 from lanmail.interfaces import Greeting, Report
 from lanmail.smtp import grammar, replies
 from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
-from lanmail.smtp.tally import UNKNOWN, Tally
+from lanmail.smtp.limits import SmtpLimits
+from lanmail.smtp.story import Story
+from lanmail.smtp.tally import UNKNOWN
+from lanmail.smtp.text import Text
 from lanmail.status import Status
 from lanmail.wire import sasl
 from lanmail.wire.conversation import Conversation, Turn
-from lanmail.wire.dots import DotReader
 from lanmail.wire.lines import TooLong
-
-# A piece of a message: as much as one read of a socket gives. What memory one connection needs hangs on it.
-CHUNK = 64 * 1024
-# What is no mail client: a web client that somebody's page makes talk to us, the header of a message whose DATA was
-# refused, the hello of TLS (Postfix: smtpd_forbidden_commands, and is_header in smtpd.c).
-_NOT_SMTP = re.compile(r"(?i)(?:CONNECT|GET|POST)\Z|[^A-Z]|.*:")
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpLimits:
-    """What one client may do. The defaults are Postfix's, and so are the names, there with ``smtpd_`` before most of them.
-
-    Sizes in octets, times in seconds; a message_size_limit of 0 is none.
-    """
-
-    message_size_limit: int = 10_240_000
-    line_length_limit: int = 2048  # of a command; the lines of a message have none
-    recipient_limit: int = 1000
-    recipient_overshoot_limit: int = 1000  # recipients past the limit that are not yet counted as errors
-    soft_error_limit: int = 10  # from so many errors on, every reply is held back for error_sleep_time
-    hard_error_limit: int = 20
-    error_sleep_time: float = 1.0
-    junk_command_limit: int = 100  # of RSET, NOOP, VRFY, EHLO between messages; each further one is an error
-    timeout: float = 300.0
 
 
 @dataclass(slots=True)
@@ -72,21 +48,17 @@ class SmtpSession(Conversation[Event]):
         refusal: Status | None = None,
     ) -> None:
         super().__init__()
-        self._client = client
         self._limits = limits
         self._hostname = hostname
         self._banner = banner
-        self._report = report
+        self._story = Story(client, report)
         self._offer_auth = offer_auth
         self._refusal = refusal
         self.greeting: Greeting | None = None
         self.authenticated = False
         self._transaction: _Transaction | None = None
         self._asked: Event | None = None
-        # While a message comes: its reader, its octets so far, and what will be said of it, where that is decided already.
-        self._reader: DotReader | None = None
-        self._octets = 0
-        self._verdict: Status | None = None
+        self._text: Text | None = None  # while a message comes
         self._exchange: sasl.Exchange | None = None
         self._mechanism = ""
         self._held = b""
@@ -94,7 +66,6 @@ class SmtpSession(Conversation[Event]):
         self._verb = "CONNECT"
         self._errors = 0
         self._junk = 0
-        self._tally = Tally()
         self._verbs: dict[str, Callable[[bytes], Event | Turn]] = {
             "HELO": self._helo,
             "EHLO": self._ehlo,
@@ -124,7 +95,7 @@ class SmtpSession(Conversation[Event]):
                 self._transaction.taken += 1
                 self._done(replies.RECIPIENT_OK)
             case Data():
-                self._reader, self._octets, self._verdict = DotReader(), 0, None
+                self._text = Text(self._limits.message_size_limit)
                 self._say(replies.on_the_wire(replies.SEND_TEXT))
             case EndOfMessage():
                 # Whoever brings mail is forgiven the rest (smtpd.c, common_post_message_handling).
@@ -147,15 +118,13 @@ class SmtpSession(Conversation[Event]):
         self._answered()
         match asked:
             case Content():
-                self._verdict = status
-            case Auth(mechanism):
-                self._report(
-                    "warning: {client}: SASL {mechanism} authentication failed: {status}",
-                    client=self._client,
-                    mechanism=mechanism,
-                    status=status.text,
-                )
+                assert self._text is not None
+                self._text.verdict = status
+            case Auth(mechanism, username):
+                self._story.login_failed(mechanism, username, status)
                 self._refused(status)
+            case Recipient():
+                self._refused(status)  # the avatar has told the log, which knows the queue id
             case Reset() | Hold() | None:
                 raise AssertionError(f"{asked} cannot be refused")
             case _:
@@ -174,17 +143,17 @@ class SmtpSession(Conversation[Event]):
 
     @property
     def in_command(self) -> bool:
-        return self._awaiting or self._reader is not None or bool(self._held)
+        return self._awaiting or self._text is not None or bool(self._held)
 
     def greet(self) -> None:
         if self._refusal is not None:
             self._goodbye(self._refusal)
             return
-        self._report("connect from {client}", client=self._client)
+        self._story.connected()
         self._send(f"220 {self._banner}\r\n".encode("ascii", "replace"))
 
     def time_out(self) -> None:
-        self._report("timeout after {where} from {client}", where=self._where, client=self._client)
+        self._story.timed_out(self._where)
         self._goodbye(replies.timed_out(self._hostname))
 
     def shut_down(self) -> None:
@@ -195,12 +164,12 @@ class SmtpSession(Conversation[Event]):
         if self._refusal is not None:
             return  # whoever refused it has told
         if not self.closing:
-            self._report("lost connection after {where} from {client}", where=self._where, client=self._client)
-        self._report("disconnect from {client} {tally}", client=self._client, tally=str(self._tally))
+            self._story.lost(self._where)
+        self._story.disconnected()
 
     @property
     def _where(self) -> str:
-        return f"DATA ({self._octets} bytes)" if self._reader is not None else self._verb
+        return self._verb if self._text is None else f"DATA ({self._text.octets} bytes)"
 
     # understanding
 
@@ -213,10 +182,10 @@ class SmtpSession(Conversation[Event]):
         if self._held:
             return Hold()
         if self._errors >= self._limits.hard_error_limit:
-            self._report("too many errors after {where} from {client}", where=self._verb, client=self._client)
+            self._story.too_many_errors(self._verb)
             return self._goodbye(replies.too_many_errors(self._hostname))
-        if self._reader is not None:
-            return self._read_text(self._reader)
+        if self._text is not None:
+            return self._read_text(self._text)
         line = self._input.line(self._limits.line_length_limit if self._exchange is None else sasl.MAX_LINE)
         if line is None:
             return Turn.STARVED
@@ -232,8 +201,8 @@ class SmtpSession(Conversation[Event]):
         if understand is None:
             return self._not_a_command(verb, line)
         self._verb = verb
-        self._tally.given(verb)
-        if verb in ("HELO", "EHLO", "RSET", "NOOP", "VRFY"):
+        self._story.tally.given(verb)
+        if verb in ("HELO", "EHLO", "RSET", "NOOP", "VRFY", "HELP"):
             self._junk += 1
             if self._junk > self._limits.junk_command_limit:
                 self._errors += 1
@@ -241,27 +210,21 @@ class SmtpSession(Conversation[Event]):
             return understand(argument)
         except grammar.Malformed as malformed:
             if verb in ("MAIL", "RCPT"):
-                self._report(
-                    "warning: Illegal address syntax from {client} in {verb} command: {argument}",
-                    client=self._client,
-                    verb=verb,
-                    argument=argument[:200].decode("utf-8", "backslashreplace"),
-                )
+                self._story.bad_address(verb, argument)
             return self._refused(malformed.status)
 
     def _not_a_command(self, verb: str, line: bytes) -> Turn:
         if not verb:
             return self._unknown(replies.BAD_SYNTAX)
-        if not _NOT_SMTP.match(verb):
+        if not grammar.is_of_no_mail_client(verb):
             return self._unknown(replies.UNKNOWN_COMMAND)
-        text = line[:100].decode("utf-8", "backslashreplace")
-        self._report("warning: non-SMTP command from {client}: {text}", client=self._client, text=text)
+        self._story.not_smtp(line)
         self._unknown(replies.NON_SMTP)
         return self._goodbye(None)
 
     def _unknown(self, status: Status) -> Turn:
         self._verb = UNKNOWN
-        self._tally.given(UNKNOWN)
+        self._story.tally.given(UNKNOWN)
         return self._refused(status)
 
     # the verbs
@@ -272,17 +235,10 @@ class SmtpSession(Conversation[Event]):
 
     def _ehlo(self, argument: bytes) -> Event | Turn:
         self.greeting = Greeting(grammar.client_name(argument, "EHLO"), extended=True)
-        size = self._limits.message_size_limit
-        offers = [self._hostname, "PIPELINING", f"SIZE {size}" if size else "SIZE", "VRFY"]
-        if self._offer_auth:
-            offers.append("AUTH " + " ".join(sasl.MECHANISMS))
-        offers += ["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"]
-        lines = [f"250-{offer}\r\n" for offer in offers[:-1]] + [f"250 {offers[-1]}\r\n"]
-        return self._begin_anew("".join(lines).encode())
+        return self._begin_anew(replies.offers(self._hostname, self._limits.message_size_limit, self._offer_auth))
 
     def _mail(self, argument: bytes) -> Event | Turn:
-        if self.greeting is None:
-            return self._refused(replies.GREET_FIRST)
+        # No greeting is asked for (Postfix: smtpd_helo_required = no): old printers and scripts begin with MAIL.
         if self._transaction is not None:
             return self._refused(replies.NESTED_MAIL)
         mail = Mail(*grammar.mail(argument, offers_auth=self._offer_auth))
@@ -337,37 +293,30 @@ class SmtpSession(Conversation[Event]):
     def _quit(self, argument: bytes) -> Turn:
         if argument:
             return self._refused(grammar.syntax("QUIT"))
-        self._tally.done("QUIT")
+        self._story.tally.done("QUIT")
         return self._goodbye(replies.BYE)
 
     # the text of a message
 
-    def _read_text(self, reader: DotReader) -> Event | Turn:
-        if reader.rest is not None:
-            self._input.push_back(reader.rest)
-            return self._end_text()
-        data = self._input.take(CHUNK)
-        if not data:
+    def _read_text(self, text: Text) -> Event | Turn:
+        if text.ended:
+            return self._end_text(text)
+        decided = text.verdict is not None
+        piece = text.read(self._input)
+        if piece is None:
             return Turn.STARVED
-        chunk = reader.feed(data)
-        self._octets += len(chunk)
-        if self._verdict is not None or not chunk:
-            return Turn.ANSWERED  # swallowed, or not yet certain
-        if 0 < self._limits.message_size_limit < self._octets:
-            # From here to its end the message is read and thrown away: a reply would be heard only there.
-            self._verdict = replies.TOO_LARGE
+        if text.verdict is not None and not decided:
             return Reset()
-        return Content(chunk)
+        return Content(piece) if piece else Turn.ANSWERED  # swallowed, or not yet certain
 
-    def _end_text(self) -> Event | Turn:
-        self._reader = None
+    def _end_text(self, text: Text) -> Event | Turn:
+        self._text = None
         self._verb = "END-OF-MESSAGE"
-        verdict = self._verdict
-        if verdict is None:
+        if text.verdict is None:
             return EndOfMessage()
-        self._reject(verdict, EndOfMessage())
+        self._reject(text.verdict, EndOfMessage())
         self._transaction = None
-        return self._refused(verdict)
+        return self._refused(text.verdict)
 
     # AUTH (RFC 4954)
 
@@ -422,9 +371,9 @@ class SmtpSession(Conversation[Event]):
     def _done(self, reply: Status | bytes) -> Turn:
         if self._verb == "END-OF-MESSAGE":
             self._transaction = None
-            self._tally.done("DATA")
+            self._story.tally.done("DATA")
         else:
-            self._tally.done(self._verb)
+            self._story.tally.done(self._verb)
         self._say(reply if isinstance(reply, bytes) else replies.on_the_wire(reply))
         return Turn.ANSWERED
 
@@ -452,17 +401,6 @@ class SmtpSession(Conversation[Event]):
         return Turn.ANSWERED
 
     def _reject(self, status: Status, asked: Event) -> None:
-        """The line that an administrator looks for when somebody's mail was not taken."""
         mail = asked if isinstance(asked, Mail) else self._transaction and self._transaction.mail
-        recipient = f" to=<{asked.address}>" if isinstance(asked, Recipient) else ""
-        greeting = self.greeting or Greeting("", extended=False)
-        self._report(
-            "NOQUEUE: reject: {verb} from {client}: {status}; from=<{sender}>{to} proto={proto} helo=<{helo}>",
-            verb=self._verb,
-            client=self._client,
-            status=str(status),
-            sender=str(mail.sender if mail else NULL_SENDER),
-            to=recipient,
-            proto="ESMTP" if greeting.extended else "SMTP",
-            helo=greeting.name,
-        )
+        recipient = asked.address if isinstance(asked, Recipient) else None
+        self._story.refused(self._verb, status, mail.sender if mail else None, recipient, self.greeting)

@@ -17,8 +17,8 @@ from lanmail.address import Address
 from lanmail.admission import Admission, Capacity
 from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters
 from lanmail.network import Networks, Peer
+from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
-from lanmail.smtp.session import SmtpLimits
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
 from tests.dialogue import MemoryTransport
 

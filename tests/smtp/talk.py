@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lanmail.smtp.events import Content, EndOfMessage, Event, Recipient
-from lanmail.smtp.session import SmtpLimits, SmtpSession
+from lanmail.smtp.limits import SmtpLimits
+from lanmail.smtp.session import SmtpSession
 from lanmail.status import Status
 from tests.smtp.fakes import BANNER, HOSTNAME, NOBODY
 

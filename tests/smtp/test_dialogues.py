@@ -7,7 +7,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from lanmail.smtp.session import SmtpLimits
+from lanmail.smtp.limits import SmtpLimits
 from tests import dialogue
 from tests.smtp.fakes import Door, RememberingTransactions
 

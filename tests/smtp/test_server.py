@@ -18,7 +18,7 @@ from lanmail.interfaces import ITransactions
 from lanmail.maillog import mail_events
 from lanmail.network import Peer
 from lanmail.rim import GRACE
-from lanmail.smtp.session import SmtpLimits
+from lanmail.smtp.limits import SmtpLimits
 from lanmail.status import Status, TemporaryFailure
 from lanmail.twisted_mail import smtp
 from tests.dialogue import MemoryTransport

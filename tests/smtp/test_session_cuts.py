@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.smtp.events import Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
-from lanmail.smtp.session import SmtpLimits
+from lanmail.smtp.limits import SmtpLimits
 from tests.smtp.talk import BEGIN, Talk
 from tests.wire.cuts import cut_up, every_cut
 
