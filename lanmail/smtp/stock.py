@@ -73,12 +73,15 @@ class _StockMessages:
 
     def __init__(self, messages: list[Any]) -> None:
         self._messages = messages
-        self._begun = b""
+        self._begun: list[bytes] = []  # the pieces of a line whose end has not come
         self._trouble: BaseException | None = None
 
     async def write(self, chunk: bytes) -> None:
-        *lines, self._begun = (self._begun + chunk).split(b"\r\n")
-        self._give(lines)
+        self._begun.append(chunk)
+        if b"\n" in chunk:  # so that one endless line is not copied anew with each of its pieces
+            *lines, begun = b"".join(self._begun).split(b"\r\n")
+            self._begun = [begun]
+            self._give(lines)
 
     def _give(self, lines: list[bytes]) -> None:
         try:

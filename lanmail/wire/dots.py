@@ -7,7 +7,6 @@ import re
 _END = b"\r\n.\r\n"
 # At the very end of a piece the dot is alone on its line: only a line end can have been held back behind it.
 _STUFFED_AFTER_ANY_LF = re.compile(rb"\n\.(?!\r?\n|\Z)")
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 # What may be the beginning of something we can only judge with the next octets in hand.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\n.\r", b"\n.", b"\r\n", b"\n", b"\r")
 
@@ -47,7 +46,7 @@ class DotReader:
             if self._tail:
                 data = data[: -len(self._tail)]
         if bare:
-            data = _BARE_LF.sub(b"\r\n", _STUFFED_AFTER_ANY_LF.sub(b"\n", data))
+            data = _STUFFED_AFTER_ANY_LF.sub(b"\n", data).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         elif b"\r\n." in data:
             # Without a bare LF in it, and without the end in it, every dot at the start of a line was stuffed.
             data = data.replace(b"\r\n.", b"\r\n")

@@ -102,6 +102,13 @@ class StockTests(SynchronousTestCase):
             ],
         )
 
+    def test_a_line_comes_whole_wherever_it_was_cut(self) -> None:
+        delivery, client = self.connected()
+        client.say(BEGIN + b"DATA\r\n")
+        for piece in (b"x" * 70_000, b"y" * 70_000, b"z\r", b"\nnext", b"\r\n.\r\n"):
+            client.say(piece)
+        self.assertEqual(delivery.messages[0].lines[-2:], [b"x" * 70_000 + b"y" * 70_000 + b"z", b"next"])
+
     def test_its_refusals_keep_their_codes(self) -> None:
         _, client = self.connected()
         client.say(b"EHLO c\r\nMAIL FROM:<evil@x>\r\nMAIL FROM:<a@x>\r\nRCPT TO:<x@y>\r\n")
