@@ -48,6 +48,7 @@ from lanmail.maillog import Logger, MailLogFile
 from lanmail.message import QueueIds
 from lanmail.pop3.server import LanPOP3Factory
 from lanmail.ports import CannotListen, Listening, listen
+from lanmail.proxied import PREFIX, ProxiedFactory
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
 from lanmail.spool.incoming import IncomingFolder
@@ -273,8 +274,9 @@ class LanMail(Service):
         """SystemExit with a sentence where an endpoint cannot be had: it is not worth running without."""
         failed: list[Failure] = []
         try:
-            endpoint = serverFromString(self._reactor, description)
-            endpoint.listen(factory).addCallbacks(self._listening.append, failed.append)
+            served = ProxiedFactory(factory, self._reactor) if description.startswith(PREFIX) else factory
+            endpoint = serverFromString(self._reactor, description.removeprefix(PREFIX))
+            endpoint.listen(served).addCallbacks(self._listening.append, failed.append)
         except Exception:
             failed.append(Failure())
         if failed:

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lanmail.spool", "lanmail.delivery.aliases", "lanmail.delivery.alias_syntax"),
     ("lanmail.delivery.routes",),
     # Twisted begins here.
-    ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports"),
+    ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports", "lanmail.proxied"),
     (
         "lanmail.accounts",
         "lanmail.rim",
