@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import idna
+
 _DOT_STRING = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*\Z")
 
 
@@ -52,3 +54,9 @@ class Address:
 
 
 NULL_SENDER = Address("")
+
+
+def canonical_domain(text: str) -> str:
+    """A domain in the one form in which domains are compared: lower case, A-labels (RFC 5891), no final dot. ValueError."""
+    bare = text.removesuffix(".")
+    return (bare if bare.isascii() else idna.encode(bare, uts46=True).decode()).lower()

@@ -15,6 +15,9 @@ from lanmail.address import Address
 # Not strftime: its names follow the locale of whoever started us.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# Readers of an mbox, ours and mutt's, take a "From " line for one up to 1024 octets. What SMTP lets through can be longer, once
+# myorigin or A-labels are in it; the whole address stands in Return-Path anyhow.
+_LONGEST_IN_FROM_LINE = 900
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -53,14 +56,18 @@ def rfc5322_date(when: float) -> str:
 def from_line(sender: Address, when: float) -> bytes:
     """The line that begins a message in an mbox: ``From julien@iscb-corporation.com  Tue Nov 24 21:36:34 2026`` and LF.
 
-    Two spaces, and the time as asctime(3) writes local time, as Postfix's mail_copy.c has it; the null sender is MAILER-DAEMON.
+    Two spaces, and the time as asctime(3) writes local time, as Postfix's mail_copy.c has it; the null sender is MAILER-DAEMON,
+    and so is one that is too long for such a line.
     """
     local = time.localtime(when)
     date = (
         f"{_DAYS[local.tm_wday]} {_MONTHS[local.tm_mon - 1]} {local.tm_mday:2d}"
         f" {local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d} {local.tm_year:04d}"
     )
-    return _octets(f"From {'MAILER-DAEMON' if sender.is_null else sender}  {date}") + b"\n"
+    address = _octets(str(sender))
+    if not 0 < len(address) <= _LONGEST_IN_FROM_LINE:
+        address = b"MAILER-DAEMON"
+    return b"From %s  %s\n" % (address, date.encode())
 
 
 def protocol(*, extended: bool, tls: bool = False, authenticated: bool = False, smtputf8: bool = False) -> str:

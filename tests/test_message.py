@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.address import NULL_SENDER, Address
+from lanmail.mailbox.mbox import is_separator
 from lanmail.message import (
     QueueIds,
     TopHeader,
@@ -88,6 +89,17 @@ class FromLineTests(InZone):
     def test_the_null_sender_is_mailer_daemon(self) -> None:
         self.zone("UTC0")
         self.assertEqual(from_line(NULL_SENDER, EVENING), b"From MAILER-DAEMON  Tue Nov 24 21:36:34 2026\n")
+
+    def test_a_sender_too_long_for_such_a_line_is_left_to_return_path(self) -> None:
+        sender = Address("a" * 900, "b" * 120)
+        self.assertTrue(is_separator(from_line(sender, EVENING)))
+        self.assertNotIn(b"aaa", from_line(sender, EVENING))
+        self.assertIn(b"a" * 900, envelope_headers(sender, Address("ann"), Address("ann")))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=30), st.sampled_from(("lan.example", "[192.168.1.5]", "")))
+    def test_whoever_the_sender_is_readers_know_the_line(self, local: str, domain: str) -> None:
+        self.assertTrue(is_separator(from_line(Address(local, domain), EVENING)))
 
     def test_a_line_end_in_an_address_makes_no_line(self) -> None:
         self.assertEqual(from_line(Address("a\nFrom b", "c"), EVENING).count(b"\n"), 1)

@@ -82,7 +82,8 @@ class LocalDelivery:
             except MailboxBusy as busy:
                 now = self._clock.seconds()
                 first_try = now if first_try is None else first_try
-                if now - first_try >= self._patience:
+                # Kept: once recovery has taken the message out, the file goes too. So the client sends it once more.
+                if now - first_try >= self._patience or content.kept:
                     self._report(
                         "warning: {id}: gave up after {seconds:.0f} s: {reason}",
                         id=queue_id,

@@ -84,7 +84,7 @@ class Recovery:
 
     def postpone(self, note: Note) -> None:
         """Something could not be cut back now: do so before each of these mailboxes is used again."""
-        note.content.kept = True
+        note.content.kept = note.content.name is not None
         queue_id = os.path.basename(note.path)
         with self._mutex:
             for _, mailbox in note.unsettled():

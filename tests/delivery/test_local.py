@@ -14,6 +14,7 @@ from lanmail.delivery import local
 from lanmail.delivery.local import Copy, Turns
 from lanmail.interfaces import User
 from lanmail.mailbox.store import LockedMailbox
+from lanmail.spool import incoming
 from lanmail.spool.incoming import Content
 from lanmail.status import TemporaryFailure
 from tests.delivery.house import House, at_once
@@ -175,11 +176,32 @@ class BusyTests(LocalTestCase):
         self.assertEqual(house.contents("ann"), b"".join(map(self.expected, "BCA")))
 
     def test_a_lock_that_is_broken_under_our_hands_takes_nothing_from_anybody(self) -> None:
-        house = self.house()
+        house, thief = self.robbed()
+        delivery = self.deliver(house, "A", "ann")
+        house.clock.advance(2)
+        self.successResultOf(delivery)
+        self.assertEqual(house.contents("ann"), BEFORE + thief + self.expected("A"))
+        self.assertEqual(house.leftovers(), [])
+
+    def test_a_large_message_whose_lock_was_broken_is_asked_for_again(self) -> None:
+        house, thief = self.robbed()
+        self.patch(incoming, "IN_MEMORY", 100)
+        sent = Deferred.fromCoroutine(house.send(b"\r\n" + b"text\r\n" * 1000, "ann"))
+        house.clock.advance(2)
+        self.assertEqual(self.failureResultOf(sent, TemporaryFailure).value.status.code, 451)
+        self.assertFalse(any("No such file" in line for line in house.report), house.report)
+        house.mailbox_of(User("ann", os.getuid(), os.getgid())).lock(create=False).release()
+        self.assertEqual(house.contents("ann"), BEFORE + thief)
+        self.assertEqual(house.leftovers(), [])
+
+    def robbed(self) -> tuple[House, bytes]:
+        """A house where, at the first delivery to ann, another program breaks the lock and appends what is given back too."""
+        house = self.house("ann")
         house.put("ann", BEFORE)
+        thief = b"From thief  Mon Nov 23 12:00:02 2026\n\nhis\n\n"
         path = os.path.join(house.spool, "ann")
         real = LockedMailbox.sync
-        thieves = [b"From thief  Mon Nov 23 12:00:02 2026\n\nhis\n\n"]
+        thieves = [thief]
 
         def sync(mailbox: LockedMailbox) -> None:
             real(mailbox)
@@ -189,13 +211,7 @@ class BusyTests(LocalTestCase):
                     file.write(thieves.pop())
 
         self.patch(LockedMailbox, "sync", sync)
-        delivery = self.deliver(house, "A", "ann")
-        house.clock.advance(2)
-        self.successResultOf(delivery)
-        self.assertEqual(
-            house.contents("ann"), BEFORE + b"From thief  Mon Nov 23 12:00:02 2026\n\nhis\n\n" + self.expected("A")
-        )
-        self.assertEqual(house.leftovers(), [])
+        return house, thief
 
 
 class Faults:
