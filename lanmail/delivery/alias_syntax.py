@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lanmail.address import Address
+from lanmail.address import Address, canonical_domain
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+) | (?P<comma>,) | (?P<bracket>[<>])
@@ -47,26 +47,7 @@ class Target:
             raise ValueError("not an address; is a comma missing?")
         if not local or (self.at >= 0 and not _DOMAIN.match(domain)):
             raise ValueError("not an address")
-        return Member(Address(local, domain.lower().removesuffix(".")), self.verbatim)
-
-
-def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines joined with their continuations, which begin with white space, and the number of the first.
-
-    Empty lines and lines whose first sign is ``#`` count for nothing, even between a line and its continuation.
-    """
-    start, parts = 0, [""]
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        if start and line[0].isspace():
-            parts.append(line)
-            continue
-        if start:
-            yield start, " ".join(parts)
-        start, parts = number, [line]
-    if start:
-        yield start, " ".join(parts)
+        return Member(Address(local, canonical_domain(domain)), self.verbatim)
 
 
 def parted(line: str) -> tuple[str, str]:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lanmail.delivery.alias_syntax import Member, Target, logical_lines, parted, targets
+from lanmail.config.syntax import decoded, logical_lines
+from lanmail.delivery.alias_syntax import Member, Target, parted, targets
 from lanmail.interfaces import Report
 
 MAX_FILE = 4 << 20
@@ -56,6 +57,7 @@ class Aliases:
         self._looked: float | None = None
         self._signatures: dict[str, Signature] | None = None
         self._table: dict[str, Alias] = {}
+        self._in_doubt = False
 
     def find(self, name: str) -> Alias | None:
         """By the local part as it is meant, in any case. Never blocks."""
@@ -73,13 +75,21 @@ class Aliases:
         """Look at the files, and read them where they changed. Blocks; call it in a thread. Never raises."""
         with self._mutex:
             self._looked = self._clock()
-            if self._signatures is None or any(_signature(path) != seen for path, seen in self._signatures.items()):
+            if self._signatures is None or self._changed(self._signatures):
                 reading = _Reading(self._report)
                 for path in self._paths:
                     reading.read(path)
                 reading.warn_of_loops()
                 self._signatures = reading.signatures
                 self._table = reading.table
+
+    def _changed(self, before: dict[str, Signature]) -> bool:
+        now = {path: _signature(path) for path in before}
+        # An editor that writes a file anew moves it away or empties it first. Whoever looked just then would refuse, for good,
+        # mail to every alias; so what is gone counts only where it still is at the next look.
+        gone = any(_filled(before[path]) and not _filled(found) for path, found in now.items())
+        self._in_doubt = gone and not self._in_doubt
+        return now != before and not self._in_doubt
 
 
 class _Reading:
@@ -91,8 +101,7 @@ class _Reading:
         self.signatures: dict[str, Signature] = {}
 
     def read(self, path: str) -> None:
-        text = self.text_of(path, path)
-        for number, line in logical_lines(text or ""):
+        for number, line in logical_lines(self.text_of(path, path) or ""):
             place = f"{path}:{number}"
             try:
                 name, list_of_targets = parted(line)
@@ -132,27 +141,34 @@ class _Reading:
         keys = (member.address.local.casefold() for member in members if not (member.verbatim or member.address.domain))
         return (key for key in keys if key in self.table)
 
-    def text_of(self, path: str, place: str) -> str | None:
+    def text_of(self, path: str, place: str, *, included: bool = False) -> str | None:
         """A file's text; None, after a warning, where it cannot be had."""
         self.signatures[path] = _signature(path)
         try:
             # O_NONBLOCK: somebody's fifo must not stop us.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with os.fdopen(fd, "rb") as file:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
+            try:
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode):
                     self.warn(place, f"{path} is not a file")
                     return None
-                octets = file.read(MAX_FILE + 1)
+                # Included files are often a user's own, who may put a link to /etc/shadow there and read the warnings about its
+                # lines. Postfix reads them as nobody.
+                if included and not found.st_mode & stat.S_IROTH:
+                    self.warn(
+                        place, f"{path} is not for everybody to read, so it is not read here; chmod o+r makes it so"
+                    )
+                    return None
+                octets = _read(fd, MAX_FILE + 1)
+            finally:
+                os.close(fd)
         except OSError as error:
             self.warn(place, f"cannot read {path}: {error.strerror}")
             return None
         if len(octets) > MAX_FILE:
             self.warn(place, f"{path} has more than {MAX_FILE} octets; what lies behind them is left out")
             octets = octets[:MAX_FILE].rpartition(b"\n")[0]
-        try:
-            return octets.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            return octets.decode("latin-1")
+        return decoded(octets).removeprefix("\ufeff")
 
     def warn(self, place: str, what: str) -> None:
         self._report("warning: {place}: {what}", place=place, what=what)
@@ -203,12 +219,12 @@ class _Gathering:
             raise ValueError("a file is included by its whole path")
         if path in self._including or len(self._including) >= MAX_INCLUDES:
             raise ValueError("this file includes itself, or files too deep")
-        text = self._reading.text_of(path, place)
+        text = self._reading.text_of(path, place, included=True)
         if text is None:
             self._incomplete = True
             return
         self._including.append(path)
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if not line.lstrip().startswith("#"):
                 self.take(line, f"{path}:{number}")
         self._including.pop()
@@ -221,3 +237,16 @@ def _signature(path: str) -> Signature:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _filled(signature: Signature) -> bool:
+    return signature is not None and signature[2] > 0
+
+
+def _read(fd: int, most: int) -> bytes:
+    """So many octets, or all. OSError."""
+    pieces: list[bytes] = []
+    while most and (piece := os.read(fd, most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)

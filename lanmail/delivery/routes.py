@@ -67,7 +67,8 @@ class Domains:
     def __contains__(self, domain: object) -> bool:
         text = str(domain)
         if text.startswith("[") and text.endswith("]"):
-            return text[1:-1].removeprefix("IPv6:") in self.own_hosts
+            host = text[1:-1]
+            return (host[5:] if host[:5].lower() == "ipv6:" else host) in self.own_hosts
         return text in self.destinations
 
 
@@ -213,7 +214,8 @@ class Router:
             looped = looped or alias is not None
         if not await self._root_for(address, found, trail):
             found.looped = found.looped or looped
-            found.lost.append(address)
+            if not looped:
+                found.lost.append(address)
 
     def _names(self, address: Address) -> list[str]:
         """The name as it is written first: somebody may be called ``ann-marie`` where ``-`` begins a tag."""
@@ -246,7 +248,10 @@ class Router:
             if found.anything > before:
                 return True
         self._report(
-            "warning: mail for root goes to the mailbox file root, which nobody reads; set admin_user, or an alias for root"
+            "warning: mail for root goes to the mailbox file root, which nobody reads; {advice}",
+            advice="set admin_user, or an alias for root"
+            if self._admin_user is None
+            else f"admin_user, {self._admin_user}, is nobody here",
         )
         found.add(self._root, address)
         return True

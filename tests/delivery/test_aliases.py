@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.address import Address
 from lanmail.delivery import aliases
-from lanmail.delivery.alias_syntax import Member, logical_lines, parted, targets
+from lanmail.delivery.alias_syntax import Member, parted, targets
 from lanmail.delivery.aliases import Aliases
 from tests.delivery.house import Reports
 
@@ -17,10 +17,6 @@ def words(text: str) -> list[str]:
 
 
 class SyntaxTests(SynchronousTestCase):
-    def test_lines_go_on_where_white_space_begins_them(self) -> None:
-        text = "a: b,\n  # not this\n\n\tc\n# nor this\nd: e\n"
-        self.assertEqual(list(logical_lines(text)), [(1, "a: b, \tc"), (6, "d: e")])
-
     def test_a_list_is_parted_by_commas_outside_quotes_and_comments(self) -> None:
         self.assertEqual(words('ann, "a,b"@lan , (nobody, really) bob ,,'), ["ann", "a,b@lan", "bob"])
 
@@ -83,6 +79,17 @@ class AliasesTests(SynchronousTestCase):
         self.assertIsNone(table.find("nobody"))
         self.assertEqual(self.report, [])
 
+    def test_lines_go_on_where_white_space_begins_them(self) -> None:
+        table = self.read("a: b,\n  # not this\n\n\tc\n# nor this\nd: e\r\n")
+        self.assertEqual((self.members(table, "a"), self.members(table, "d")), (["b", "c"], ["e"]))
+        self.assertEqual(self.report, [])
+
+    def test_only_a_line_feed_ends_a_line(self) -> None:
+        # In Windows' code page 0x85 is three dots; for str.splitlines it would be a line end, and "root: eve" an alias.
+        table = self.read(b"# and so on\x85 root: eve\n# \xe9t\xe9\x0broot: eve\nann: bob\x00, eve\n")
+        self.assertIsNone(table.find("root"))
+        self.assertEqual(self.members(table, "ann"), ['"bob\x00"', "eve"])
+
     def test_a_bad_line_is_a_warning_with_its_place_and_the_others_stay(self) -> None:
         table = self.read("ok: ann\nthis is not one\nalso: bob, c d, eve\n")
         self.assertEqual(self.members(table, "ok"), ["ann"])
@@ -137,6 +144,20 @@ class AliasesTests(SynchronousTestCase):
         self.assertEqual(self.members(table, "all"), ["ann"])
         self.assertIn("is not a file", self.report[0])
 
+    def test_what_is_no_file_or_not_for_everybody_is_not_included(self) -> None:
+        secret = self.write("root:$y$hash\n", "secret")
+        os.chmod(secret, 0o640)
+        link = os.path.join(self.folder, "link")
+        os.symlink(secret, link)
+        before = len(os.listdir("/proc/self/fd"))
+        for path in (secret, link, "/dev/zero", self.folder, "/a\0b"):
+            self.report.clear()
+            table = self.read(f"all: :include:{path}\nann: bob\n")
+            self.assertEqual((self.members(table, "all"), self.members(table, "ann")), ([], ["bob"]))
+            self.assertTrue(self.report, path)
+            self.assertNotIn("hash", "".join(self.report))
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+
     def test_loops_are_told_of_but_not_an_alias_that_names_itself(self) -> None:
         self.read("a: b\nb: c, x\nc: a\nann: ann, bob\n")
         self.assertEqual(
@@ -165,6 +186,22 @@ class AliasesTests(SynchronousTestCase):
         self.write("ann\nbob\n", "list")
         table.refresh()
         self.assertEqual(self.members(table, "all"), ["ann", "bob"])
+
+    def test_a_file_that_an_editor_is_writing_anew_empties_no_alias(self) -> None:
+        table = self.read("a: ann\n")
+        for vanish in (lambda: self.write(""), lambda: os.unlink(self.path)):
+            vanish()
+            table.refresh()
+            self.assertEqual(self.members(table, "a"), ["ann"])
+            self.write("a: ann, bob\n")
+            table.refresh()
+            self.assertEqual(self.members(table, "a"), ["ann", "bob"])
+            self.write("a: ann\n")
+            table.refresh()
+        os.unlink(self.path)
+        table.refresh()
+        table.refresh()
+        self.assertIsNone(table.find("a"))
 
     def test_a_file_that_appears_later_is_read(self) -> None:
         table = Aliases([self.path], self.report, self.clock.seconds)

@@ -204,11 +204,26 @@ class AliasTests(RouterTestCase):
         house = self.house("ann", aliases="a: b\nb: a\nc: d, ann\nd: c\n")
         self.assertEqual(self.refusal(house, "<a@lan.example>")[:9], "550 5.4.6")
         self.assertEqual(self.names(house, "<c@lan.example>"), ["ann"])
+        self.assertFalse([line for line in house.report if "not delivered" in line])
 
     def test_an_alias_for_a_tag_is_more_exact_than_one_without(self) -> None:
         house = self.house("ann", "bob", "eve", aliases="ann: bob\nann+x: eve\n", recipient_delimiter="+")
         self.assertEqual(self.names(house, "<ann+x@lan.example>"), ["eve"])
         self.assertEqual(self.names(house, "<ann+y@lan.example>"), ["bob"])
+
+    def test_an_alias_takes_tags_and_a_member_keeps_its_own(self) -> None:
+        house = self.house("ann", aliases="list: ann+lists\n", recipient_delimiter="+")
+        (to,) = self.route(house, "<list+x@lan.example>").mailboxes
+        self.assertEqual((to.user.name, str(to.delivered_to)), ("ann", "ann+lists@lan.example"))
+
+    def test_a_member_s_domain_may_be_written_in_any_way(self) -> None:
+        aliases = "".join(f"a{n}: ann@{domain}\n" for n, domain in enumerate(("[IPv6:FD00::1]", "LAN.Example.")))
+        house = self.house("ann", "bob", aliases=aliases + "b: bob@b\u00fcro.example\n")
+        house.router._domains = routes.Domains(
+            "lan.example", {"lan.example", "xn--bro-hoa.example"}, {"192.168.1.1", "fd00::1"}
+        )
+        for name, member in (("a0", "ann"), ("a1", "ann"), ("b", "bob")):
+            self.assertEqual(self.names(house, f"<{name}@lan.example>"), [member], name)
 
     def test_members_elsewhere_do_not_get_it_and_alone_are_refused(self) -> None:
         house = self.house("ann", aliases="out: x@elsewhere.example\nmixed: ann, x@elsewhere.example\n")
@@ -272,13 +287,19 @@ class PostmasterTests(RouterTestCase):
         for asked in self.ASKED:
             self.assertEqual(self.names(house, asked, STRANGER), ["ann"], asked)
 
+    def test_admin_user_may_be_an_alias(self) -> None:
+        house = self.house("ann", "bob", aliases="admins: ann, bob\n", admin_user="admins")
+        for asked in self.ASKED:
+            self.assertEqual(self.names(house, asked, STRANGER), ["ann", "bob"], asked)
+
     def test_else_to_the_mailbox_file_root_with_a_warning(self) -> None:
         for options in ({}, {"admin_user": "gone"}, {"admin_user": "root"}, {"admin_user": "postmaster"}):
             house = self.house("ann", **options)
             for asked in self.ASKED:
                 del house.report[:]
                 self.assertEqual(self.names(house, asked, STRANGER), ["root"], (asked, options))
-                self.assertTrue(any("set admin_user" in line for line in house.report))
+                advice = f"admin_user, {options['admin_user']}, is nobody here" if options else "set admin_user"
+                self.assertTrue(any(advice in line for line in house.report), house.report)
 
     def test_postmaster_alone_is_ours_even_where_myorigin_is_not(self) -> None:
         house = self.house("ann", admin_user="ann")
