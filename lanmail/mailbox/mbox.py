@@ -24,17 +24,18 @@ OUR_NAME = b"(lanmail)"
 # (RFC 5321, 4.5.3.1.3), quoted ones somewhat more; mutt too reads 1024 octets.
 LONGEST_SEPARATOR = 1024
 
-_DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)[ \t]+"
+# Everything that repeats is possessive: a line takes time in proportion to its length, and who writes it may want it to take more.
+_DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)[ \t]++"
 _SEPARATOR = re.compile(
-    rb"(?-i:From )[ \t]*"
+    rb"(?-i:From )[ \t]*+"
     # the return path; a user whose name is that of a weekday is told from the weekday by the second one
-    rb"(?:(?!" + _DAY + rb')(?:[^ \t"\\]|\\.|"(?:[^"\\]|\\.)*+")++[ \t]+)?'
+    rb"(?:(?!" + _DAY + rb')(?:[^ \t"\\]|\\.|"(?:[^"\\]|\\.)*+")++[ \t]++)?'
     rb"" + _DAY + rb"(?:" + _DAY + rb")?"
-    rb"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[^ \t]*[ \t]+"
-    rb"[0-9]+[^ \t]*[ \t]+"
-    rb"[0-9]+:[0-9]+[^ \t]*[ \t]+"
-    rb"(?:[a-z+-][^ \t]*[ \t]+(?:[a-z][^ \t]*[ \t]+)?)?"
-    rb"[0-9]+",
+    rb"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[^ \t]*+[ \t]++"
+    rb"[0-9][^ \t]*+[ \t]++"
+    rb"[0-9]++:[0-9][^ \t]*+[ \t]++"
+    rb"(?:[a-z+-][^ \t]*+[ \t]++(?:[a-z][^ \t]*+[ \t]++)?)?"
+    rb"[0-9]",
     re.IGNORECASE | re.DOTALL,
 )
 
