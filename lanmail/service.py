@@ -61,6 +61,10 @@ T = TypeVar("T")
 
 # Threads wait for disks, not for processors, and never for locks: this many keep one disk busy.
 THREADS = 16
+# A POP3 client's socket, its mailbox and its claim; an SMTP client's socket and the file of a large message.
+CLIENT_DESCRIPTORS = 3
+# Threads at their mailboxes and lock files, helper processes, folders, ports and the log.
+OWN_DESCRIPTORS = 256
 STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: Twisted's log goes there already
 
 log = Logger("master")
@@ -177,7 +181,7 @@ class LanMail(Service):
 
         # protocols
         portal = make_portal(MailRealm(accounts, reception, maildrops.open), checker)
-        capacity = Capacity(settings.max_connections)
+        capacity = self._capacity = Capacity(settings.max_connections)
         per_client = settings.smtpd_client_connection_count_limit
         exceptions = settings.smtpd_client_event_limit_exceptions
         self.smtp = LanSMTPFactory(
@@ -245,8 +249,7 @@ class LanMail(Service):
         if self._log_file is not None:
             self._log_file.begin()
         self._state.sign()
-        _raise_descriptor_limit()
-        for warning in (*self._warnings, *self._missing_rights()):
+        for warning in (*self._warnings, *self._missing_rights(), *self._missing_descriptors()):
             log.warn("warning: {warning}", warning=warning)
         self._pool.start()
         if self._guards is not None:
@@ -342,6 +345,20 @@ class LanMail(Service):
             f" for its user in {self._settings.mail_spool_directory}"
         ]
 
+    def _missing_descriptors(self) -> list[str]:
+        """Take all the descriptors we may have, and let in no more clients than they are for: what is let in must be served."""
+        _soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        room = max(1, (most - OWN_DESCRIPTORS) // CLIENT_DESCRIPTORS)
+        if room >= self._capacity.limit:
+            return []
+        asked, self._capacity.limit = self._capacity.limit, room
+        needed = OWN_DESCRIPTORS + CLIENT_DESCRIPTORS * asked
+        return [
+            f"max_connections is {asked}, and this process may have {most} descriptors: {room} connections are let in."
+            f" For all of them it needs {needed} (LimitNOFILE= in systemd's unit, ulimit -n)"
+        ]
+
     def _reopen_log(self) -> None:
         if self._log_file is None:
             return
@@ -377,8 +394,3 @@ def _group(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid if os.geteuid() == 0 else None
     except KeyError:
         return None
-
-
-def _raise_descriptor_limit() -> None:
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

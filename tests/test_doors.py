@@ -133,6 +133,19 @@ class DoorTests(SynchronousTestCase):
             self.assertLess(time.monotonic() - began, 5)
         self.assertNotIn("Traceback", server.describe())
 
+    def test_no_more_clients_are_let_in_than_there_are_descriptors_to_serve_them(self) -> None:
+        server = self.server("smtpd_client_connection_count_limit = 0")
+        limited = ("sh", "-c", 'ulimit -n 286; exec "$@"', "sh", *server.command())
+        server.start(limited)
+        self.assertIn("this process may have 286 descriptors: 10 connections are let in", server.describe())
+        callers = [Caller(server.smtp) for _ in range(40)]
+        for caller in callers:
+            self.addCleanup(caller.close)
+        self.assertEqual([caller.greeting[:3] for caller in callers], ["220"] * 10 + ["421"] * 30)
+        for command in ("HELO here", "MAIL FROM:<>", "RCPT TO:<julien>", "DATA"):
+            self.assertRegex(callers[0].say(command), r"^[23]")
+        self.assertRegex(callers[0].say("."), r"^250 ")
+
     def test_an_endpoint_takes_the_place_of_a_port(self) -> None:
         server = self.server()
         server.main_cf.write_text(
