@@ -5,7 +5,6 @@ Postfix counts in its anvil(8) for the same reason: a client that opens connecti
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 from dataclasses import dataclass
 
@@ -26,7 +25,7 @@ class Admission:
     """Lets connections in at one door (SMTP, or POP3).
 
     per_client: connections at once from one client (smtpd_client_connection_count_limit); 0 for no limit. An IPv6
-        client is its /64: that is what one customer or one machine has to choose addresses from.
+        client is its /64 (Peer.block).
     exceptions: clients whose own number is not limited (smtpd_client_event_limit_exceptions). They count in the whole.
     report: told of a refusal once, until that client, or the house, is below its limit again.
     """
@@ -52,7 +51,7 @@ class Admission:
                     service=self._service,
                 )
             return Status(421, "4.7.0", "Error: too many connections; try again later")
-        client = _client(peer)
+        client = peer.block
         if self._is_limited(peer) and self._clients[client] >= self._per_client:
             if client not in self._told:
                 self._told.add(client)
@@ -70,7 +69,7 @@ class Admission:
 
     def leave(self, peer: Peer) -> None:
         """A connection that was admitted is over."""
-        client = _client(peer)
+        client = peer.block
         self._capacity.taken -= 1
         self._clients[client] -= 1
         self._told.discard(client)
@@ -80,9 +79,3 @@ class Admission:
     def _is_limited(self, peer: Peer) -> bool:
         # A UNIX socket has no address: whoever may open it is this machine's own.
         return self._per_client > 0 and peer.host != "" and peer.host not in self._exceptions
-
-
-def _client(peer: Peer) -> str:
-    if ":" not in peer.host:
-        return peer.host
-    return str(ipaddress.ip_network((peer.host.partition("%")[0], 64), strict=False))

@@ -58,6 +58,13 @@ class Peer:
     tls: bool = False
 
     @property
+    def block(self) -> str:
+        """The addresses that one client has to choose from: the address itself; of IPv6, its /64."""
+        if ":" not in self.host:
+            return self.host
+        return str(ipaddress.ip_network((self.host.partition("%")[0], 64), strict=False))
+
+    @property
     def literal(self) -> str:
         """As RFC 5321 writes it in a Received header: ``[192.168.1.5]``, ``[IPv6:fd00::5]``."""
         return f"[IPv6:{self.host}]" if ":" in self.host else f"[{self.host or 'local'}]"

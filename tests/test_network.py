@@ -74,6 +74,15 @@ class TestAddresses(SynchronousTestCase):
         self.assertEqual(parse_ip("fe80::1%eth0"), ipaddress.ip_address("fe80::1"))
         self.assertIsNone(parse_ip("mail.example.com"))
 
+    def test_the_addresses_that_one_client_has_to_choose_from(self) -> None:
+        for host, block in (
+            ("192.168.1.5", "192.168.1.5"),
+            ("fd00::1:2:3", "fd00::/64"),
+            ("fe80::1%eth0", "fe80::/64"),
+            ("", ""),
+        ):
+            self.assertEqual(Peer(host).block, block)
+
     def test_a_peer_is_written_as_a_literal(self) -> None:
         self.assertEqual(Peer("192.168.1.5").literal, "[192.168.1.5]")
         self.assertEqual(Peer("fd00::5").literal, "[IPv6:fd00::5]")

@@ -59,7 +59,7 @@ class PasswordChecker:
             # Whatever it was (a name service, PAM, a file): in answer to a login it is said in a login's words (RFC 4954, 4).
             raise TemporaryFailure(NOT_NOW) from failure
         if user is None:
-            await self._throttle.failed(began, login.peer.host, (name or "").lower())
+            await self._throttle.failed(began, login.peer.block, (name or "").lower())
             raise UnauthorizedLogin()
         return user.name.encode("ascii")
 

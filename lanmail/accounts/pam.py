@@ -52,18 +52,18 @@ class SystemAccounts:
     async def verify(self, user: User | None, password: bytes, peer: Peer) -> bool:
         """Whether PAM takes this password, and the account has not expired."""
         try:
-            answer = await self._ask(user, password, peer.host)
+            answer = await self._ask(user, password, peer)
         except GuardTrouble as trouble:
             name = user.name if user else "nobody"
             self._report("warning: cannot check the password of {name}: {trouble}", name=name, trouble=trouble)
             raise TemporaryFailure(NOT_NOW) from trouble
         return answer.yes and user is not None
 
-    def _ask(self, user: User | None, password: bytes, host: str) -> Deferred[Answer]:
+    def _ask(self, user: User | None, password: bytes, peer: Peer) -> Deferred[Answer]:
         if user is None:
-            return self._guard.ask(PRETEND, host=host)
-        name, address = user.name.encode("ascii"), host.encode("ascii", "replace")
-        return self._guard.ask(CHECK_PASSWORD, name, password, address, name=user.name, host=host)
+            return self._guard.ask(PRETEND, host=peer.block)
+        name, address = user.name.encode("ascii"), peer.host.encode("ascii", "replace")
+        return self._guard.ask(CHECK_PASSWORD, name, password, address, name=user.name, host=peer.block)
 
 
 class SystemGuards:

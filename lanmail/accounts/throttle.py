@@ -38,7 +38,7 @@ class Throttle:
     async def failed(self, began: float, host: str, name: str) -> None:
         """A login that began then was refused: count it, and return when the client may know.
 
-        host: the client's address; loopback is slowed like any other, since others may stand behind it.
+        host: the client's address (Peer.block); loopback is slowed like any other, since others may stand behind it.
         name: the canonical name, or empty where what was written cannot be one.
         """
         now = self._clock.seconds()

@@ -72,6 +72,16 @@ class PasswordCheckerTests(SynchronousTestCase):
         # Each cost one check, and none but the first under a name.
         self.assertEqual([name for name, _, _ in self.accounts.asked], ["julien"] + [None] * 8)
 
+    def test_a_client_of_ipv6_is_slowed_down_whichever_of_its_addresses_it_uses(self) -> None:
+        first, second, third = (self.login(b"nobody%d" % n, b"wrong", f"fd00::{n}") for n in range(3))
+        for login, late in ((first, 1), (second, 1), (third, 2)):
+            self.assertNoResult(login)
+            self.clock.advance(late)
+            self.failureResultOf(login, UnauthorizedLogin)
+        elsewhere = self.login(b"nobody4", b"wrong", "fd00:0:0:1::1")
+        self.clock.advance(1)
+        self.failureResultOf(elsewhere, UnauthorizedLogin)
+
     def test_no_password_is_never_right(self) -> None:
         self.accounts.people["julien"] = (JULIEN, b"")
         login = self.login(b"julien", b"")
