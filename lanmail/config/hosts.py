@@ -18,8 +18,11 @@ EVERYWHERE = (("0.0.0.0", 4), ("::", 6))  # noqa: S104
 
 
 def _host(text: str, _: Context) -> str:
-    name = text.lower()
-    if not lists.is_domain(name) or parse_ip(text) is not None:
+    try:
+        name = "" if parse_ip(text) else lists.domain(text)
+    except ValueError:
+        name = ""
+    if not name:
         raise BadValue(f"{text!r} is not a name, such as mail.example.com")
     return name
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lanmail.address import canonical_domain
 from lanmail.config.machine import Machine
 from lanmail.config.problems import BadValue
 from lanmail.config.syntax import TableReference, decoded, logical_lines, table_entries, table_reference, words
@@ -46,6 +48,7 @@ OTHER_TABLES = frozenset(
         *("union", "unionmap", "unix"),
     )
 )
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z")
 # A file may name a file; Postfix follows without end.
 MAX_NESTING = 8
 
@@ -133,10 +136,12 @@ def domains(text: str, machine: Machine, *, subdomains: bool) -> DomainSet:
     """A DomainSet from a list. BadValue for what is no domain."""
     rules = []
     for member in members(text, machine):
-        name = member.pattern.lower().removesuffix(".")
-        if not is_domain(name.removeprefix(".")):
-            raise BadValue(f"{member} is not a domain")
-        rules.append((member.accepted, name))
+        bare = member.pattern.removeprefix(".")
+        try:
+            name = domain(bare)
+        except ValueError:
+            raise BadValue(f"{member} is not a domain") from None
+        rules.append((member.accepted, "." + name if bare != member.pattern else name))
     return DomainSet(tuple(rules), subdomains)
 
 
@@ -154,14 +159,12 @@ def _network(member: Member) -> Networks:
         raise BadValue(f"{member}: {error}") from error
 
 
-def is_domain(text: str) -> bool:
-    """Whether it could be the name of a host or a domain: labels of letters, digits, ``-`` and ``_``; UTF-8 letters count."""
-    labels = text.split(".")
-    return len(text.encode("utf-8", "replace")) <= 255 and all(
-        label
-        and len(label) <= 63
-        and not label.startswith("-")
-        and not label.endswith("-")
-        and all(char.isalnum() or char in "-_" for char in label)
-        for label in labels
-    )
+def domain(text: str) -> str:
+    """The name of a host or a domain as it is compared: U-labels as A-labels, lower case. ValueError where it can be none.
+
+    Labels of letters, digits, ``-`` and ``_``, as Postfix takes them.
+    """
+    name = canonical_domain(text)
+    if len(name) > 255 or not all(map(_LABEL.match, name.split("."))):
+        raise ValueError(f"{text!r} is not a domain")
+    return name

@@ -79,10 +79,10 @@ class ThisMachine:
     def read(self, path: str) -> bytes:
         # O_NONBLOCK: a fifo named by mistake must not hang the start.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(f"{path} is not a file")
         with open(fd, "rb") as file:
-            facts = os.fstat(fd)
-            if not stat.S_ISREG(facts.st_mode):
-                raise OSError(f"{path} is not a file")
             data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise OSError(f"{path} is larger than {MAX_FILE} octets")

@@ -237,6 +237,14 @@ class Settings:
     )
     smtpd_timeout = Parameter(TIME, "${stress?{10}:{300}}s", "How long a client may be silent.")
     smtpd_recipient_limit = Parameter(COUNT_FROM_1, "1000", "The most recipients of one message.")
+    smtpd_recipient_overshoot_limit = Parameter(
+        COUNT, "1000", "So many recipients past smtpd_recipient_limit are put off; each further one is an error."
+    )
+    smtpd_junk_command_limit = Parameter(
+        COUNT,
+        "${stress?{1}:{100}}",
+        "So many commands that bring no mail (RSET, NOOP, VRFY, EHLO) between deliveries; each further one is an error.",
+    )
     smtpd_error_sleep_time = Parameter(
         TIME, "1s", "How long the answer to an error waits, once there were smtpd_soft_error_limit of them."
     )

@@ -13,7 +13,7 @@ from lanmail.config.machine import THIS_MACHINE, Machine
 from lanmail.config.parameters import PARAMETERS, FromMachine, Parameter, Settings, Written
 from lanmail.config.postfix import Known, Standing, known, known_parameters
 from lanmail.config.problems import DEFAULT, BadValue, Place, Problem, Severity, Unusable
-from lanmail.config.syntax import Assignment, normalised, parse, parse_override
+from lanmail.config.syntax import Assignment, normalised, parse, parse_override, words
 
 __all__ = ["Reading", "Settings", "read", "read_text"]
 
@@ -216,7 +216,12 @@ class _Reader:
             self._judge_known(there, assignment)
 
     def _refers_to(self, name: str) -> bool:
-        """Whether another value refers to that name: then it is a parameter of the user's own, as in Postfix."""
+        """Whether another value refers to that name: then it is a parameter of the user's own, as in Postfix.
+
+        A restriction class is referred to without a ``$``.
+        """
+        if name in words(self.written("smtpd_restriction_classes") or ""):
+            return True
         texts = [one.value for one in self._assigned.values() if one.name != name]
         texts += [one.default for one in PARAMETERS.values() if isinstance(one.default, str)]
         return any(name in references(text) for text in texts if name in text)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.config.lists import DomainSet, domains, is_domain, networks
+from lanmail.config.lists import DomainSet, domain, domains, networks
 from lanmail.config.problems import BadValue
 from tests.config.fake import FakeMachine
 
@@ -16,15 +16,19 @@ def domain_set(text: str, *, subdomains: bool = False, **files: str) -> DomainSe
 class TestDomains(SynchronousTestCase):
     def test_a_domain_is_in_its_list_in_any_case_and_with_a_final_dot(self) -> None:
         found = domain_set("Example.com, lan")
-        for domain in ("example.com", "EXAMPLE.COM", "example.com.", "lan"):
-            self.assertIn(domain, found)
-        for domain in ("", "a.example.com", "com", "xexample.com"):
-            self.assertNotIn(domain, found)
+        for written in ("example.com", "EXAMPLE.COM", "example.com.", "lan"):
+            self.assertIn(written, found)
+        for written in ("", "a.example.com", "com", "xexample.com"):
+            self.assertNotIn(written, found)
 
     def test_subdomains_belong_to_relay_domains(self) -> None:
         found = domain_set("example.com", subdomains=True)
         self.assertIn("a.b.example.com", found)
         self.assertNotIn("aexample.com", found)
+
+    def test_a_domain_beyond_ascii_is_the_one_that_clients_name(self) -> None:
+        self.assertIn("xn--bro-hoa.example", domain_set("b\u00fcro.example"))
+        self.assertIn("a.xn--bro-hoa.example", domain_set("B\u00dcRO.example", subdomains=True))
 
     def test_the_first_that_matches_decides(self) -> None:
         found = domain_set("!mail.example.com, example.com", subdomains=True)
@@ -63,10 +67,11 @@ class TestDomains(SynchronousTestCase):
             domain_set("a ! b")
 
     def test_what_may_be_a_domain(self) -> None:
-        for text in ("lan", "a.b-c.d_e", "münchen.example", "127"):
-            self.assertTrue(is_domain(text), text)
+        for text in ("lan", "a.b-c.d_e", "127"):
+            self.assertEqual(domain(text), text)
+        self.assertEqual(domain("M\u00fcnchen.Example."), "xn--mnchen-3ya.example")
         for text in ("", ".", "a..b", "-a", "a-.b", "a b", "[::1]", "a@b", "x" * 64, "a." * 200 + "a", "\\lan", "a\0"):
-            self.assertFalse(is_domain(text), text)
+            self.assertRaises(ValueError, domain, text)
 
 
 class TestNetworkLists(SynchronousTestCase):

@@ -158,8 +158,26 @@ class TestPostfixsParameters(SynchronousTestCase):
         for line in (
             "default_transport = error",
             "smtpd_recipient_restrictions = permit_mynetworks,reject_unauth_destination",
+            "smtpd_recipient_restrictions = permit_sasl_authenticated permit_mynetworks reject_unauth_destination",
+            "smtpd_relay_restrictions =\n permit_mynetworks,\n permit_sasl_authenticated,\n reject_unauth_destination,\n permit",
+            "smtpd_sender_restrictions = permit_mynetworks, permit",
+            "virtual_transport = virtual",
         ):
             self.assertEqual(self.kinds(line), [], line)
+
+    def test_a_restriction_class_is_part_of_the_error_and_no_unknown_name(self) -> None:
+        found = reading("smtpd_restriction_classes = grey, other\ngrey = check_policy_service inet:127.0.0.1:10023")
+        self.assertEqual([problem.text.split()[0] for problem in found.problems], ["smtpd_restriction_classes"])
+
+    def test_what_only_keeps_bad_clients_away_is_a_warning(self) -> None:
+        for name in ("smtpd_data_restrictions", "smtpd_client_restrictions"):
+            self.assertEqual(self.kinds(f"{name} = reject_unauth_pipelining"), [Severity.WARNING])
+            self.assertEqual(self.kinds(f"{name} = reject_unauth_pipelining, reject"), [Severity.ERROR])
+
+    def test_a_name_beyond_ascii_is_in_the_form_that_clients_use(self) -> None:
+        found = reading("mydomain = b\u00fcro.example\nmyhostname = Post.$mydomain").accepted()
+        self.assertEqual(found.myhostname, "post.xn--bro-hoa.example")
+        self.assertIn("post.xn--bro-hoa.example", found.mydestination)
 
     def test_what_others_refer_to_has_an_effect(self) -> None:
         found = reading("stress = yes")
