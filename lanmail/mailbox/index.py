@@ -11,6 +11,7 @@ import time
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 from lanmail.mailbox.scan import HEADER_READ, OURS, Found, Scan
@@ -119,11 +120,12 @@ class Index:
         """Whether each number of ``earlier`` means the same message here."""
         return self.lineage is earlier.lineage and len(self) >= len(earlier)
 
-    def holds(self, fd: int, stat: os.stat_result) -> bool:
-        """Whether each message still stands where the index says, in a file of which ``stat`` was just taken.
+    def holds(self, fd: int, stat: os.stat_result, number: int | None = None) -> bool:
+        """Whether each message (or the one asked for) still stands where the index says, in a file of which ``stat`` was just taken.
 
         Believed of a file that is unchanged, and of one that has grown where header and tail of the last message (a small
-        mailbox: all of it) are as they were and a message starts exactly at the old end. Raises OSError.
+        mailbox: all of it) are as they were and a message starts exactly at the old end. In a large one a message must also begin
+        wherever one began: Dovecot moves what lies between two headers with room in them, and nothing else. Raises OSError.
         """
         stamp = Stamp.of(stat)
         if (stamp.device, stamp.inode) != (self.stamp.device, self.stamp.inode) or stamp.size < self.size:
@@ -138,9 +140,15 @@ class Index:
         if grown and (not len(self) or (self.awaited is not None and stamp.size >= self.awaited)):
             return False
         try:
-            return self.witness == _witness(fd, self) and (not grown or Scan(fd, stamp.size, self.size).starts_there())
+            if self.witness != _witness(fd, self) or (grown and not Scan(fd, stamp.size, self.size).starts_there()):
+                return False
         except Changed:
             return False
+        if self.size <= SMALL:
+            return True
+        # A letter ends where the next one begins.
+        starts = self.starts if number is None else self.starts[number - 1 : number + 1]
+        return all(map(partial(_begins_at, fd), starts))
 
     def without(
         self, numbers: Collection[int], fd: int, stat: os.stat_result, *, now_ns: int | None = None
@@ -216,6 +224,11 @@ def refresh(fd: int, stat: os.stat_result, previous: Index | None, *, now_ns: in
         return _read(fd, index, previous.size)
     index.witness = previous.witness
     return index
+
+
+def _begins_at(fd: int, start: int) -> bool:
+    """At a glance, whether a message begins there: one read of six octets, as there may be 100,000 to look at. Raises OSError."""
+    return os.pread(fd, 6, start - 1) == b"\nFrom " if start else os.pread(fd, 5, 0) == b"From "
 
 
 def _stamped(stat: os.stat_result, now_ns: int | None) -> tuple[Stamp, bool]:

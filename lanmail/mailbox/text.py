@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from lanmail.interfaces import MessageGone, Torn
-from lanmail.mailbox.index import Entry, Index, Stamp
+from lanmail.mailbox.index import Index, Stamp
 from lanmail.mailbox.mbox import Unquoting, is_separator
 from lanmail.mailbox.scan import CRLF, OURS, UNENDED
 from lanmail.mailbox.windows import Changed, read_exactly
@@ -23,7 +23,7 @@ def read_text(fd: int, index: Index, number: int, body_lines: int | None = None)
     The whole message has exactly ``index.entry(number).octets`` octets, or Torn is raised at its end.
     """
     entry = index.entry(number)
-    watch = _Watch(fd, index, entry)
+    watch = _Watch(fd, index, number)
     top = None if body_lines is None else _Top(body_lines)
     wire = _Wire(entry.flags)
     begun = False
@@ -60,10 +60,10 @@ class _Moved(Exception):
 class _Watch:
     """Knows whether one message is still in its place."""
 
-    def __init__(self, fd: int, index: Index, entry: Entry) -> None:
+    def __init__(self, fd: int, index: Index, number: int) -> None:
         self._fd = fd
         self._index = index
-        self._entry = entry
+        self._number = number
         self._believed: Stamp | None = index.stamp if index.settled else None
 
     def look(self) -> None:
@@ -73,10 +73,11 @@ class _Watch:
         stamp = Stamp.of(stat)
         if stamp == self._believed:
             return
-        entry = self._entry
-        if not self._index.holds(self._fd, stat) or not is_separator(
-            read_exactly(self._fd, entry.text - entry.start, entry.start)
-        ):
+        entry = self._index.entry(self._number)
+        if not self._index.holds(self._fd, stat, self._number):
+            raise _Moved
+        line, *rest = read_exactly(self._fd, entry.text - entry.start, entry.start).split(b"\n")
+        if not is_separator(line) or any(rest):
             raise _Moved
         self._believed = stamp if stamp.settled(now) else None
 

@@ -26,6 +26,7 @@ def identify(fd: int, index: Index) -> None:
     found = bytearray()
     for number in range(known + 1, len(index) + 1):
         found += _identity(window, index.entry(number))
+    # What moved meanwhile stands elsewhere now.
     if not index.holds(fd, os.fstat(fd)):
         raise Changed
     index.identities += found

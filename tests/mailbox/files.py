@@ -64,6 +64,20 @@ def foreign(subject: bytes, body: bytes = b"text\n", fields: bytes = b"") -> byt
     return SEPARATOR + b"Subject: " + subject + b"\n" + fields + b"\n" + body + b"\n"
 
 
+def shifted(subjects: tuple[bytes, bytes, bytes], by: int = 0) -> bytes:
+    """A mailbox of more than a MiB as Dovecot keeps it: what one header gains (``by`` octets), the room in the next one loses."""
+    first, second, last = subjects
+    room = b"X-Keywords: %s\n"
+    return b"".join(
+        (
+            foreign(b"large", b"x\n", room % b""),
+            foreign(first, b"line\n" * 220_000, b"X-UID: %s1\n" % (b"0" * by) + room % (b" " * 30)),
+            foreign(second, b"text\n", room % (b" " * (30 - by))),
+            foreign(last),
+        )
+    )
+
+
 def entries(of: Index) -> list[tuple[int, int, int, int, int]]:
     found = map(of.entry, range(1, len(of) + 1))
     return [(entry.start, entry.text, entry.end, entry.next, entry.octets) for entry in found]

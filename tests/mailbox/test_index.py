@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox import windows
 from lanmail.mailbox.index import SMALL, Changed, Index, Stamp, refresh, scan
-from tests.mailbox.files import SEPARATOR, a_file, delivered, entries, foreign, index, jumble, rewrite, write
+from tests.mailbox.files import SEPARATOR, a_file, delivered, entries, foreign, index, jumble, rewrite, shifted, write
 
 LARGE = delivered([b"x" * 70 + b"\r\n"] * 8000)  # half of what is read whole
 
@@ -95,6 +95,18 @@ class GrownTest(SynchronousTestCase):
                 now = settled(fd, first)
                 self.assertFalse(now.continues(first))
                 self.assertEqual(entries(now), entries(scan(fd, os.fstat(fd))))
+
+    def test_growth_does_not_hide_what_moved_in_the_middle(self) -> None:
+        subjects = (b"one", b"two", b"three")
+        with a_file(shifted(subjects)) as fd:
+            first = settled(fd)
+            self.assertGreater(first.size, SMALL)
+            rewrite(fd, shifted(subjects, by=10))
+            self.assertEqual(os.fstat(fd).st_size, first.size)
+            write(fd, foreign(b"new"))
+            now = settled(fd, first)
+            self.assertFalse(now.continues(first))
+            self.assertEqual(entries(now), entries(scan(fd, os.fstat(fd))))
 
     def test_a_length_that_comes_true_when_the_file_grows_is_believed_as_in_a_fresh_reading(self) -> None:
         second = foreign(b"two")

@@ -12,7 +12,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from lanmail.interfaces import MessageGone, Torn
 from lanmail.mailbox import text as module
 from lanmail.mailbox.text import read_text
-from tests.mailbox.files import SEPARATOR, a_file, delivered, foreign, index, jumble, messages, rewrite, text, write
+from tests.mailbox.files import (
+    SEPARATOR,
+    a_file,
+    delivered,
+    foreign,
+    index,
+    jumble,
+    messages,
+    rewrite,
+    shifted,
+    text,
+    write,
+)
 
 
 def top_of(wire: bytes, lines: int) -> bytes:
@@ -119,6 +131,19 @@ class ChangeTest(SynchronousTestCase):
                 next(stream)
                 rewrite(fd, after)
                 self.assertRaises(Torn, list, stream)
+
+    def test_messages_that_moved_in_the_middle_of_a_large_mailbox_are_not_sent_by_halves(self) -> None:
+        # Dovecot moves what lies between two messages with room in their headers, and the last message stays where it was.
+        subjects = (b"one", b"two", b"three")
+        with a_file(shifted(subjects)) as fd:
+            now = index(fd)
+            streams = [read_text(fd, now, number) for number in (2, 2, 3)]
+            next(streams[0])
+            rewrite(fd, shifted(subjects, by=10))
+            write(fd, foreign(b"new"))
+            for stream, error in zip(streams, (Torn, MessageGone, MessageGone), strict=True):
+                self.assertRaises(error, lambda stream=stream: sum(map(len, stream)))
+            self.assertEqual(text(fd, now, 4), b"Subject: three\r\n\r\ntext\r\n")
 
     def test_a_file_truncated_while_a_piece_is_read_tears_the_stream(self) -> None:
         with a_file(foreign(b"one", b"line\n" * 1000)) as fd:
