@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from lanmail.mailbox.disk import SYSTEM, Disk
 from lanmail.mailbox.index import Index
 from lanmail.mailbox.locks import MailboxFailure
-from lanmail.mailbox.scan import HEADER_READ
+from lanmail.mailbox.scan import HEADER_READ, OURS
 from lanmail.mailbox.uidl import identify
 from lanmail.mailbox.windows import Window
 
 _TITLE = "lanmail: UIDLs of an older server, by content identity (1)"
+
+_LARGEST = 2**32 - 1  # of UIDs and UIDVALIDITYs (RFC 3501, 2.3.1.1)
+_LONGEST = 70
 
 _X_UIDL = re.compile(rb"\nx-uidl:[ \t]*([\x21-\x7e]{1,70})[ \t]*\r?\n", re.IGNORECASE)
 _X_UID = re.compile(rb"\nx-uid:[ \t]*([0-9]{1,10})[ \t]*\r?\n", re.IGNORECASE)
@@ -42,6 +45,8 @@ class UidlFormat:
                 f"{text}: a form such as %08Xv%08Xu (UW ipop3d) or %08Xu%08Xv (Dovecot) is needed, of %u and %v"
             )
         self._text = text
+        if len(self.uidl(_LARGEST, _LARGEST)) > _LONGEST:
+            raise ValueError(f"{text}: a UIDL has no more than {_LONGEST} characters (RFC 1939, 7)")
 
     def uidl(self, validity: int, uid: int) -> str:
         def part(found: re.Match[str]) -> str:
@@ -127,7 +132,9 @@ class AdoptedUidls:
             entry = index.entry(number)
             header = _header(window, entry.start, entry.next)
             stamp = None
-            if x_uidl := _X_UIDL.search(header):
+            if entry.flags & OURS:
+                pass  # it came after the older server: another program of today stamped it
+            elif x_uidl := _X_UIDL.search(header):
                 stamp = x_uidl[1].decode("ascii")
             elif base and (x_uid := _X_UID.search(header)) and int(x_uid[1]) > uids:
                 # UIDs grow with the order of the file; one that does not is a leftover of another mailbox.

@@ -41,8 +41,9 @@ def unique_ids(fd: int, index: Index, adopted: Mapping[bytes, Sequence[str]]) ->
     identify(fd, index)
     copies: Counter[bytes] = Counter()
     identities = [bytes(index.identities[at : at + IDENTITY]) for at in range(0, len(index) * IDENTITY, IDENTITY)]
-    # A name that an older server gave looks in no way like ours, unless somebody took pains.
-    taken = {name for identity in set(identities) for name in adopted.get(identity, ())} if adopted else set()
+    # A name that an older server gave looks in no way like ours, unless somebody took pains. It stays taken when its message is
+    # gone: what had to make way for it would otherwise be renamed.
+    taken = {name for older in adopted.values() for name in older}
     names = []
     for identity in identities:
         copies[identity] += 1

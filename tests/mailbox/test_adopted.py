@@ -23,7 +23,7 @@ class UidlFormatTest(SynchronousTestCase):
         self.assertEqual(UidlFormat("%v.%u").uidl(7, 42), "7.42")
 
     def test_others_are_refused_in_words(self) -> None:
-        for text in ("", "%v", "%f", "%08Xu %08Xv", "%g", "%"):
+        for text in ("", "%v", "%f", "%08Xu %08Xv", "%g", "%", "%061u%v", "x" * 70 + "%u"):
             self.assertRaises(ValueError, UidlFormat, text)
 
 
@@ -66,6 +66,17 @@ class AdoptedTest(SynchronousTestCase):
             )
             self.assertEqual(self.names(fd)[:2], before)
             self.assertEqual(len(self.names(fd)[2]), 32)
+
+    def test_stamps_in_what_we_delivered_are_no_older_servers(self) -> None:
+        # A new user's mailbox, which Dovecot opened before the first login by POP3.
+        content = delivered([b"Subject: one\r\n\r\nb\r\n"]) + delivered([b"Subject: two\r\n\r\nb\r\n"])
+        with a_file(content) as fd:
+            unstamped = unique_ids(fd, index(fd), {})
+        dovecot = others.Dovecot(self, content)
+        dovecot("flags", "add", "\\Seen", "mailbox", "INBOX", "1:2")
+        with open(dovecot.path, "rb") as file:
+            self.assertEqual(file.read().count(b"X-UID:"), 2)
+            self.assertEqual(self.names(file.fileno()), unstamped)
 
     def test_dovecot_opening_a_mailbox_of_ours_changes_no_name(self) -> None:
         content = foreign(b"one") + delivered([b"Subject: two\r\n\r\nb\r\n"])

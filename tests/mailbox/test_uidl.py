@@ -71,6 +71,17 @@ class NameTest(SynchronousTestCase):
             given = unique_ids(fd, now, {two: [one]})
             self.assertEqual(given, [f"{one}-2", one])
 
+    def test_a_name_that_an_older_server_gave_stays_taken_when_its_message_is_gone(self) -> None:
+        with a_file(ONE + TWO) as fd:
+            now = index(fd)
+            one, _ = unique_ids(fd, now, {})
+            two = now.identity(2)
+            assert two is not None
+            older = {two: [one]}
+            before = unique_ids(fd, now, older)
+            rewrite(fd, ONE)
+            self.assertEqual(unique_ids(fd, index(fd), older), before[:1])
+
 
 class RewritingTest(SynchronousTestCase):
     def test_mutt_changes_no_name(self) -> None:
