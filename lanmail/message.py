@@ -120,7 +120,8 @@ def _octets(line: str) -> bytes:
 
 # What of a line is read before its fate is decided: more than any name of a header, any Message-ID and any Delivered-To.
 _LINE_HEAD = 2048
-# A header that goes on longer is text, whatever it looks like. Postfix takes 100 KiB for one header (header_size_limit).
+# Octets, of each line no more than _LINE_HEAD counted: it is the number of lines that costs time. sendmail refuses a header of
+# more than 32 KiB (MaxHeadersLength); ten thousand recipients in To: have 300.
 _LONGEST_HEADER = 1 << 20
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _MBOX_FROM = re.compile(rb">?From ")
@@ -136,7 +137,8 @@ class TopHeader:
     as mutt has it.
 
     drop: names of fields in lower case, which go with their continuation lines. ``received``, ``delivered_to``
-    (lower case) and ``message_id`` are what was found; ``size`` is the octets of the text as it came.
+    (lower case) and ``message_id`` are what was found; ``size`` is the octets of the text as it came. ``endless``: the header
+    was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
     """
 
     def __init__(self, drop: Collection[bytes]) -> None:
@@ -149,6 +151,7 @@ class TopHeader:
         self._midline = False  # in a line longer than _LINE_HEAD, which was judged by its head
         self._awaiting_id = False  # some write the Message-ID on a continuation line
         self._header_size = 0
+        self.endless = False
         self.size = 0
         self.received = 0
         self.delivered_to: set[str] = set()
@@ -196,8 +199,11 @@ class TopHeader:
         first, self._begun = not self._begun, True
         opening, self._opening = self._opening, b""
         self._header_size += len(line)
+        if self._header_size > _LONGEST_HEADER:
+            self._ended = self.endless = True
+            return opening
         field = _FIELD.match(line)
-        if field and self._header_size <= _LONGEST_HEADER:
+        if field:
             name = field[1].lower()
             self._keep = name not in self._drop
             self._note(name, line[field.end() :])
@@ -205,7 +211,7 @@ class TopHeader:
         if first and _MBOX_FROM.match(line) and line.endswith(b"\n"):
             self._opening = line
             return b""
-        if line.startswith((b" ", b"\t")) and not (first or opening or self._header_size > _LONGEST_HEADER):
+        if line.startswith((b" ", b"\t")) and not (first or opening):
             if self._awaiting_id:
                 self._note(b"message-id", line)
             return b""

@@ -183,7 +183,7 @@ class _Arrival:
         envelope, queue_id = self._envelope, self._envelope.queue_id
         _cleanup.info("{id}: message-id={message_id}", id=queue_id, message_id=self._top.message_id or "<>")
         try:
-            self._must_not_go_round()
+            self._must_have_an_end()
             _qmgr.info(
                 "{id}: from=<{sender}>, size={size}, nrcpt={count} (queue active)",
                 id=queue_id,
@@ -208,7 +208,10 @@ class _Arrival:
         self._tell_success()
         return queue_id
 
-    def _must_not_go_round(self) -> None:
+    def _must_have_an_end(self) -> None:
+        """The header, and the message's way."""
+        if self._top.endless:
+            raise PermanentFailure(Status(552, "5.3.4", "Error: message header too large"))
         if self._top.received + 1 >= self._reception.hopcount_limit:
             raise PermanentFailure(Status(554, "5.4.0", "Error: too many hops"))
         for destination in self._mailboxes.values():

@@ -133,6 +133,12 @@ class Recovery:
         try:
             mailbox.lock(create=False).release()  # which mends it
         except FileNotFoundError:
+            if os.stat(os.path.dirname(intended.path)).st_dev != intended.device:
+                # The folder is there and its disk is not: it is mounted later than we were started.
+                self._report(
+                    "warning: {id}: will be undone later: {path} is not there", id=queue_id, path=intended.path
+                )
+                return
             self._settle(queue_id, number, intended.path)
         except MailboxFailure as failure:
             self._report("warning: {id}: will be undone later: {reason}", id=queue_id, reason=failure.detail)

@@ -187,6 +187,12 @@ class RefusalTests(ReceptionTestCase):
         self.assertEqual(self.refusal(house, b"Received: x\r\n" * 4 + b"\r\n", "ann"), "554 5.4.0 Error: too many hops")
         self.assertEqual(house.contents("ann").count(b"From julien"), 1)
 
+    def test_a_message_whose_header_does_not_end(self) -> None:
+        text = b"Bcc: a@lan.example,\r\n" + b" another@lan.example,\r\n" * 60_000 + b"\r\ntext\r\n"
+        house = self.house("ann")
+        self.assertEqual(self.refusal(house, text, "ann"), "552 5.3.4 Error: message header too large")
+        self.assertEqual((house.contents("ann"), house.leftovers()), (b"", []))
+
     def test_a_message_that_was_here_before(self) -> None:
         house = self.house("ann", "bob", aliases="x: ann\n")
         text = b"Delivered-To: Ann@lan.example\r\n\r\n"

@@ -129,6 +129,21 @@ class WholeTests(RecoveryTestCase):
         self.assertEqual(self.house.leftovers(), [])
         self.assertFalse(os.path.exists(os.path.join(self.house.spool, "ann")))
 
+    def test_a_mailbox_on_a_disk_that_is_not_mounted_yet_is_undone_later(self) -> None:
+        self.house.put("ann", OLD)
+        self.intend("ann")
+        self.append("ann", PIECE)
+        disk = os.path.join(self.house.folder, "disk")
+        os.rename(self.house.spool, disk)
+        os.symlink("/proc", self.house.spool)
+        self.recover()
+        self.assertTrue(any("will be undone later" in line for line in self.house.report), self.house.report)
+        os.unlink(self.house.spool)
+        os.rename(disk, self.house.spool)
+        with self.house.mailbox_of(self.user("ann")).lock(create=False):
+            self.assertEqual(self.house.contents("ann"), OLD)
+        self.assertEqual(self.house.leftovers(), [])
+
 
 class UncertainTests(RecoveryTestCase):
     def left_alone(self, octets: bytes, why: str) -> None:
