@@ -31,31 +31,38 @@ class Claim:
         After ``release`` it takes nothing: whoever wanted it has left while a thread was on its way here.
         """
         with self._mutex:
-            if self._released:
-                return False
-            if self._fd is not None:
-                return True
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                lock_kernel(fd, self._path)
-            except MailboxBusy:
-                os.close(fd)
-                return False
-            except BaseException:
-                os.close(fd)
-                raise
-            self._fd = fd
-            return True
+            taken = not self._released and (self._fd is not None or self._lock())
+        if self._released:  # in between, by somebody who does not wait for us
+            self.release()
+            return False
+        return taken
 
     def release(self) -> None:
-        """Let go, for good. May be called more than once."""
-        with self._mutex:
-            self._released = True
+        """Let go, for good. May be called more than once; never waits, not even for a disk that ``take`` waits for."""
+        self._released = True
+        if not self._mutex.acquire(blocking=False):
+            return  # whoever has it lets go, or looks at ``_released`` afterwards
+        try:
             if self._fd is not None:
                 # The file stays: were it removed, the next two to come could each lock a file of that name.
                 unlock_kernel(self._fd)
                 os.close(self._fd)
                 self._fd = None
+        finally:
+            self._mutex.release()
+
+    def _lock(self) -> bool:
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            lock_kernel(fd, self._path)
+        except MailboxBusy:
+            os.close(fd)
+            return False
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        return True
 
 
 class Claims:

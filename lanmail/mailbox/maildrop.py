@@ -5,18 +5,21 @@ Nothing here blocks the event loop: what reads or locks (snapshot.py) runs throu
 
 from __future__ import annotations
 
+import errno
 import random
 import tempfile
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import IO, TypeVar, overload
 
 from zope.interface import implementer
 
-from lanmail.interfaces import IMaildrop, InThread, Letter, MessageGone, Sleep, Torn, User
+from lanmail.interfaces import IMaildrop, InThread, Letter, MessageGone, Report, Sleep, Torn, User, Users
 from lanmail.mailbox.claims import Claims
-from lanmail.mailbox.holdings import Holdings
+from lanmail.mailbox.expunge import interrupted
+from lanmail.mailbox.holdings import Closed, Holdings
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
 from lanmail.mailbox.saved_index import SavedIndexes
@@ -83,7 +86,7 @@ class Maildrops:
     async def open(self, user: User) -> Maildrop:
         """Raises MaildropInUse, or a MailboxFailure: busy, unsafe, unreadable. Where there is no mailbox file it is empty."""
         claim = self._claims.of(user.name)
-        maildrop = Maildrop(user, self._mailbox(user), Holdings(claim), self)
+        holdings = Holdings(claim)
         try:
             waited = 0.0
             while not await self._claimed(claim.take):
@@ -91,11 +94,33 @@ class Maildrops:
                     raise MaildropInUse
                 self.wanted(user)
                 waited += await self.pause()
-            await maildrop.look()
+            # Not before: the session that had the claim leaves its index to the next one.
+            maildrop = Maildrop(user, self._mailbox(user), holdings, self)
+            try:
+                await maildrop.look()
+            except BaseException:
+                maildrop.close()
+                raise
         except BaseException:  # also where nobody waits for the login any more: a thread may be on its way to the claim
-            maildrop.close()
+            holdings.close()
             raise
         return maildrop
+
+    async def finish_expunges(self, state_folder: str, users: Users, report: Report) -> None:
+        """At start: finish what a crash interrupted, since until then every other program sees the file half moved.
+
+        state_folder: as MailboxFile's. What cannot be finished now is said, and finished when the mailbox is next used. OSError.
+        """
+        for name in await self.in_thread(interrupted, state_folder):
+            try:
+                user = await users.find(name)
+                if user is None or user.name != name:
+                    raise FileNotFoundError(errno.ENOENT, "there is no such user")
+                mailbox = self._mailbox(user)
+                await self.patiently(lambda mailbox=mailbox: mailbox.lock(create=False).release())  # type: ignore[misc]
+            except (TemporaryFailure, OSError) as trouble:
+                why = getattr(trouble, "detail", trouble)
+                report("warning: mailbox of {name}: an interrupted expunge is not finished: {why}", name=name, why=why)
 
     async def _claimed(self, take: Callable[[], bool]) -> bool:
         try:
@@ -192,7 +217,8 @@ class Maildrop:
         if deleted:
             left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted))
         if self._snapshot.has_news:
-            await self._maildrops.in_thread(self._snapshot.remember)
+            with suppress(Closed):  # the client did not wait for our answer, and what it asked for is done
+                await self._maildrops.in_thread(self._snapshot.remember)
         return left
 
     def close(self) -> None:

@@ -53,6 +53,28 @@ class ClaimTests(SynchronousTestCase):
         self.assertFalse(claim.take())
         self.assertTrue(self.claims.of("nel").take())
 
+    def test_letting_go_waits_for_no_disk(self) -> None:
+        claim = self.claims.of("nel")
+        begun, go_on = threading.Event(), threading.Event()
+        opened, taken = os.open, []
+
+        def slow(*args: object, **kwargs: object) -> int:
+            begun.set()
+            go_on.wait(10)
+            return opened(*args, **kwargs)  # type: ignore[arg-type]
+
+        self.patch(os, "open", slow)
+        thread = threading.Thread(target=lambda: taken.append(claim.take()))
+        thread.start()
+        begun.wait(10)
+        claim.release()  # here, where the loop runs
+        self.assertTrue(thread.is_alive())
+        go_on.set()
+        thread.join()
+        self.patch(os, "open", opened)
+        self.assertEqual(taken, [False])
+        self.assertTrue(self.claims.of("nel").take())
+
     def test_the_lock_is_not_lost_when_another_descriptor_of_the_file_is_closed(self) -> None:
         claim = self.claims.of("nel")
         claim.take()

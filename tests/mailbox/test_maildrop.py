@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -15,13 +16,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from lanmail.interfaces import IMaildrop, MessageGone, Torn, User
+from lanmail.mailbox import expunge
+from lanmail.mailbox import index as index_module
 from lanmail.mailbox import maildrop as maildrop_module
+from lanmail.mailbox import snapshot as snapshot_module
 from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.disk import SystemDisk
 from lanmail.mailbox.holdings import Closed
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.locks import Locking, MailboxBusy, MailboxFailure
 from lanmail.mailbox.maildrop import CLAIM_PATIENCE, LOCK_PATIENCE, Maildrop, MaildropInUse, Maildrops
+from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import MailboxFile
 
 T = TypeVar("T")
@@ -183,6 +188,37 @@ class ReadingTests(WithHouse):
         self.assertEqual(self.house.read(), message("one") + message("three"))
         self.assertRaises(ValueError, maildrop.getMessage, 3)
         self.assertRaises(ValueError, maildrop.getUidl, -1)
+
+
+class InterruptedTests(WithHouse):
+    def test_an_expunge_that_a_crash_interrupted_is_finished_at_start(self) -> None:
+        self.house.write(message("one"), message("two"), message("three"))
+        said: list[str] = []
+        for user in ("nel", "gone"):
+            journal = expunge.journal_path(self.house.state, user)
+            with open(self.house.path, "r+b") as file, contextlib.suppress(RuntimeError):
+                length = len(message("one"))
+                expunge.take_out(file.fileno(), journal, [(length, length + 1)], keep_alive=self.crash, window=8)
+        self.assertEqual(expunge.interrupted(self.house.state), ["gone", "nel"])
+
+        class People:
+            async def find(self, name: str) -> User | None:
+                return User("nel", os.getuid(), os.getgid()) if name == "nel" else None
+
+        self.now(
+            self.house.maildrops.finish_expunges(
+                self.house.state, People(), lambda line, /, **fields: said.append(line.format(**fields))
+            )
+        )
+        self.assertEqual(expunge.interrupted(self.house.state), ["gone"])
+        self.assertEqual(len(said), 1)
+        self.assertIn(
+            "mailbox of gone: an interrupted expunge is not finished: [Errno 2] there is no such user", said[0]
+        )
+
+    @staticmethod
+    def crash() -> None:
+        raise RuntimeError
 
 
 class CommitTests(WithHouse):
@@ -466,6 +502,18 @@ class ClosingTests(WithHouse):
         self.assertTrue(self.free())
         self.assertEqual(self.house.read(), message("two"))
 
+    def test_a_client_that_does_not_wait_for_the_answer_to_quit_has_quit(self) -> None:
+        self.patch(snapshot_module, "SMALL", 0)
+        os.mkdir(indexes := self.mktemp())
+        self.house.maildrops.saved = SavedIndexes(indexes)
+        maildrop = self.opened(message("one"), message("two"))
+        self.house.waiting = []
+        done = _started(maildrop.commit(frozenset({1})))
+        self.house.run_threads()
+        maildrop.close()
+        self.house.run_threads()
+        self.assertEqual(self.successResultOf(done), 1)
+
     def test_descriptors_are_not_left_open(self) -> None:
         self.house.write(message("one"), message("two"))
         before = len(os.listdir("/proc/self/fd"))
@@ -489,6 +537,20 @@ class IndexCacheTests(WithHouse):
         assert index is not None
         self.assertEqual(len(index.identities) // 16, 10, "the names of the old ones are known")
         self.assertEqual(list(self.now(again.unique_ids()))[:10], names)
+
+    def test_a_login_that_waited_for_another_session_has_its_index(self) -> None:
+        first = self.opened(message("one"), message("two"))
+        second = _started(self.house.maildrops.open(self.house.user))
+        first.close()
+
+        def read_again(*args: object) -> None:
+            raise AssertionError("the mailbox was read again")
+
+        self.patch(index_module, "_read", read_again)
+        self.house.clock.advance(1)
+        maildrop = self.successResultOf(second)
+        self.addCleanup(maildrop.close)
+        self.assertEqual(len(maildrop.letters), 2)
 
     def test_the_longest_unused_is_forgotten_when_there_are_too_many(self) -> None:
         cache = IndexCache(10)
