@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import os
 
 import click
 
 from lanmail.config.describe import describe
 from lanmail.config.parameters import PARAMETERS
-from lanmail.config.settings import Reading, read
+from lanmail.config.settings import Reading, place_of, read
 
 __all__ = ["config_command", "describe"]
-
-PLACES = ("main.cf", "/etc/lanmail/main.cf")
 
 
 @click.command("config")
@@ -30,7 +27,7 @@ def config_command(
 
     Without NAMEs the status is 1 if a server would not start with it.
     """
-    path = file or next((place for place in PLACES if os.path.exists(place)), None)
+    path = place_of(file)
     if path is None:
         raise click.ClickException("there is no ./main.cf and no /etc/lanmail/main.cf; name one with --config")
     reading = read(path, overrides)

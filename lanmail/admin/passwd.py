@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import sys
 
@@ -12,9 +11,7 @@ from lanmail.accounts.hashes import LONGEST_PASSWORD
 from lanmail.accounts.names import is_login_name
 from lanmail.accounts.passwd_edit import delete, owners_for_editing, set_password
 from lanmail.accounts.passwd_file import UnsafeFile, read_passwords
-from lanmail.config.settings import read
-
-_PLACES = ("main.cf", "/etc/lanmail/main.cf")
+from lanmail.config.settings import place_of, read
 
 
 @click.command("passwd")
@@ -59,7 +56,7 @@ def passwd_command(
 
 def _from_main_cf(config: str | None, name: str | None) -> tuple[str, tuple[int, int] | None]:
     """The passwd-file that main.cf names, and whose it is."""
-    path = config or next((place for place in _PLACES if os.path.exists(place)), None)
+    path = place_of(config)
     if path is None:
         raise click.ClickException(
             "there is no main.cf here and none in /etc/lanmail: say which with --config, or --file"

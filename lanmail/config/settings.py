@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,10 @@ from lanmail.config.postfix import Known, Standing, known, known_parameters
 from lanmail.config.problems import DEFAULT, BadValue, Place, Problem, Severity, Unusable
 from lanmail.config.syntax import Assignment, normalised, parse, parse_override, words
 
-__all__ = ["Reading", "Settings", "read", "read_text"]
+__all__ = ["Reading", "Settings", "place_of", "read", "read_text"]
+
+# Where a main.cf is looked for, when nobody says where it is.
+PLACES = ("main.cf", "/etc/lanmail/main.cf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,11 @@ class Reading:
         if self.errors:
             raise Unusable(self.problems)
         return self.settings
+
+
+def place_of(named: str | None) -> str | None:
+    """The main.cf to read: the one that somebody named, else the first of PLACES that is there; None where there is none."""
+    return named or next((place for place in PLACES if os.path.exists(place)), None)
 
 
 def read(path: str, overrides: Iterable[str] = (), *, machine: Machine = THIS_MACHINE) -> Reading:

@@ -5,8 +5,8 @@ import os
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.admin import configuration
 from lanmail.admin.configuration import config_command
+from lanmail.config import settings
 
 
 class TestConfigCommand(SynchronousTestCase):
@@ -46,7 +46,7 @@ class TestConfigCommand(SynchronousTestCase):
         self.assertIn('unknown parameter "mydomian"; did you mean "mydomain"?', result.output)
 
     def test_without_any_main_cf_it_says_where_it_looked(self) -> None:
-        self.patch(configuration, "PLACES", ("main.cf", "/no/such/main.cf"))
+        self.patch(settings, "PLACES", ("main.cf", "/no/such/main.cf"))
         with CliRunner().isolated_filesystem(self.folder):
             result = CliRunner().invoke(config_command, [])
         self.assertEqual(result.exit_code, 1)
