@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -114,7 +114,9 @@ class LocalDelivery:
                 held.callback(note.close)
                 with self._undone_on_failure(note, locked):
                     for copy, mailbox in zip(copies, locked, strict=True):
-                        mailbox.append(fresh.keeping(copy.head, content.pieces()))
+                        # Closed at once: in the traceback of a failure it would keep the message's file, and its room on a full disk.
+                        with closing(fresh.keeping(copy.head, content.pieces())) as pieces:
+                            mailbox.append(pieces)
                     for mailbox in locked:
                         mailbox.sync()
                         fresh.keep()
@@ -182,7 +184,7 @@ class _Freshness:
             for mailbox in self._locked:
                 mailbox.touch()
 
-    def keeping(self, head: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    def keeping(self, head: bytes, pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
         """The octets of one copy."""
         yield head
         for piece in pieces:
