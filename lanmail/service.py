@@ -192,6 +192,8 @@ class LanMail(Service):
                 message_size_limit=settings.message_size_limit,
                 line_length_limit=settings.line_length_limit,
                 recipient_limit=settings.smtpd_recipient_limit,
+                recipient_overshoot_limit=settings.smtpd_recipient_overshoot_limit,
+                junk_command_limit=settings.smtpd_junk_command_limit,
                 soft_error_limit=settings.smtpd_soft_error_limit,
                 hard_error_limit=settings.smtpd_hard_error_limit,
                 error_sleep_time=settings.smtpd_error_sleep_time,
