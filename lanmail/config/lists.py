@@ -62,7 +62,8 @@ class Member:
     origin: str
 
     def __str__(self) -> str:
-        return f"{self.pattern} (in {self.origin})" if self.origin else self.pattern
+        pattern = self.pattern if len(self.pattern) <= 80 else self.pattern[:80] + "..."
+        return f"{pattern} (in {self.origin})" if self.origin else pattern
 
 
 @dataclass(frozen=True, slots=True)

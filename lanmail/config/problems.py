@@ -39,7 +39,9 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}"
+        # What was quoted may come from any file: /proc/self/environ, a mailbox, a program.
+        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in self.text)
+        return f"{self.place}: {text}"
 
 
 class Unusable(Exception):

@@ -38,6 +38,15 @@ class TestReading(SynchronousTestCase):
         found = reading("mydestination = $mydomain", "mydomain=lan.example").accepted()
         self.assertIn("lan.example", found.mydestination)
 
+    def test_what_is_quoted_from_a_file_reaches_the_terminal_short_and_escaped(self) -> None:
+        machine = FakeMachine()
+        machine.files["/environ"] = "A=\x1b[2J\0" + "b" * 1000
+        (problem,) = reading("mydestination = /environ", machine=machine).problems
+        self.assertEqual(
+            str(problem),
+            "main.cf:1: mydestination: A=\\x1b[2J\\x00" + "b" * 73 + "... (in /environ) is not a domain",
+        )
+
     def test_a_misspelt_name_is_told_with_its_place_and_the_nearest_known(self) -> None:
         self.assertEqual(
             self.only("\nmydestinations = a\n"),
