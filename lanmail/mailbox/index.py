@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
-from lanmail.mailbox.scan import HEADER_READ, OURS, Found, Scan
+from lanmail.mailbox.scan import DOUBTED, HEADER_READ, Found, Scan
 from lanmail.mailbox.windows import Changed, read_exactly
 
 __all__ = ["IDENTITY", "SMALL", "Changed", "Entry", "Index", "Stamp", "refresh", "scan"]
@@ -157,10 +157,8 @@ class Index:
 
         So that an expunge does not cost reading and naming again all that it kept. ``stat`` was just taken of ``fd``, under the lock
         under which they were taken out. None where the file must be read: a Content-Length that was not believed may be now, as other
-        octets stand where it points to. In what we wrote none counts. Raises Changed, OSError.
+        octets stand where it points to; and c-client's pseudo message is one only at the start. Raises Changed, OSError.
         """
-        if self.awaited is not None or (len(self) and self.starts[0]):
-            return None  # what stands before the first message (c-client's own) may have a Content-Length too
         stamp, settled = _stamped(stat, now_ns)
         index = Index(stamp, settled=settled)
         gone = 0
@@ -169,15 +167,17 @@ class Index:
             if at + 1 in numbers:
                 gone += next_ - start
                 continue
-            if not self.flags[at] & OURS:
+            if self.flags[at] & DOUBTED:
                 return None
             index.starts.append(start - gone)
             for name in ("lines", "gaps", "more", "flags"):
                 getattr(index, name).append(getattr(self, name)[at])
             index.identities += self.identity(at + 1) or b""
-        if stamp.size != self.size - gone:
+        before = self.starts[0] if len(self) else 0
+        reading = Scan(fd, stamp.size)
+        if stamp.size != self.size - gone or reading.hidden() != before or reading.awaited is not None:
             return None
-        index.end = self.end - gone
+        index.end = self.end - gone if len(index) else 0
         index.witness = _witness(fd, index)
         return index
 

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from lanmail.mailbox.index import IDENTITY, SMALL, Index, Stamp
 
 # Changes whenever what is in an index, or the rules by which it was read, change.
-_TITLE = b"lanmail index 1 " + sys.byteorder.encode("ascii") + b"\n"
+_TITLE = b"lanmail index 2 " + sys.byteorder.encode("ascii") + b"\n"
 
 _HEAD = struct.Struct("=QQQqq?QqQI16s")
 _ARRAYS = ("starts", "lines", "gaps", "more", "flags")

@@ -17,6 +17,7 @@ HEADER_READ = 64 << 10
 OURS = 1  # lanmail wrote it: its lines `>From ` were quoted
 CRLF = 2  # its lines end with CR LF in the file
 UNENDED = 4  # its last line has no line end
+DOUBTED = 8  # its Content-Length points behind it, where nothing bears it out; when other octets stand there, something may
 
 _CONTENT_LENGTH = re.compile(
     rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh][ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)"
@@ -73,6 +74,14 @@ class Scan:
         """Whether a message starts exactly at ``start``. Raises windows.Changed, OSError."""
         return self._separator_at(self._start)
 
+    def hidden(self) -> int:
+        """Where c-client's pseudo message at the start of the file ends; 0 where there is none. Raises windows.Changed, OSError."""
+        self._window.show(0, mbox.LONGEST_SEPARATOR + 2 + HEADER_READ)
+        text = self._window.data.find(b"\n") + 1
+        if not text or not self._separator_at(0) or not self._header(text, first=True).pseudo:
+            return 0
+        return self._message(0).next
+
     def _first(self) -> int:
         """Where the first message starts; the end of the file where there is none."""
         window = self._window
@@ -116,6 +125,8 @@ class Scan:
         if end > text and window.peek(end - 1, 1) != b"\n":
             flags |= UNENDED
             octets += 2
+        if header.body is not None and header.content_length is not None and header.body + header.content_length > next_:
+            flags |= DOUBTED
         return Found(start, text, end, next_, octets, flags, header.pseudo)
 
     def _header(self, text: int, *, first: bool) -> _Header:

@@ -43,6 +43,9 @@ messages = st.builds(
 )
 
 
+HIDDEN = FROM + b"Subject: DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA\nX-IMAP: 1 2\n\nc-client's\n\n"
+
+
 def facts(index: Index) -> object:
     return (
         [index.entry(number) for number in range(1, len(index) + 1)],
@@ -85,7 +88,11 @@ class SnapshotTests(SynchronousTestCase):
             file.write(data)
 
     @settings(max_examples=300, deadline=None)
-    @given(st.lists(messages, min_size=1, max_size=8), st.sets(st.integers(1, 8)), st.booleans())
+    @given(
+        st.lists(st.one_of(messages, messages, st.just(HIDDEN)), min_size=1, max_size=8),
+        st.sets(st.integers(1, 8)),
+        st.booleans(),
+    )
     def test_after_an_expunge_the_index_is_what_reading_the_file_gives(
         self, texts: list[bytes], deleted: set[int], named: bool
     ) -> None:
@@ -102,14 +109,16 @@ class SnapshotTests(SynchronousTestCase):
         fd = os.open(self.path, os.O_RDONLY)
         try:
             fresh = scan(fd, os.fstat(fd))
-            self.assertEqual(left, len(fresh))
+            # c-client's pseudo message is one only at the start, where an expunge may bring it.
+            self.assertIn(left - len(fresh), (0, 1) if HIDDEN in texts[1:] else (0,))
             if snapshot.latest is not None:
                 self.assertEqual(facts(snapshot.latest), facts(fresh))
                 if named:
                     identify(fd, fresh)
                     self.assertEqual(snapshot.latest.identities, fresh.identities)
             else:
-                self.assertFalse(all(before.entry(n).flags & 1 for n in range(1, len(octets) + 1)), "ours can be kept")
+                hidden = 2 if texts[0] == HIDDEN else 1
+                self.assertTrue(any(b"Content-Length" in text for text in texts) or texts.count(HIDDEN) >= hidden)
         finally:
             os.close(fd)
 
