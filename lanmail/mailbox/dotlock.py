@@ -46,6 +46,7 @@ class Dotlock:
         self._stale_lock_time = stale_lock_time
         self._now = 0.0  # seconds, by the clock that stamps files in this folder, which over NFS is not ours
         self._fd = -1
+        self._made = (0, 0)  # device and inode
 
     def take(self, mailbox_at_rest: Callable[[], AbstractContextManager[None]]) -> None:
         """Make it, breaking a stale one. Raises MailboxBusy, or MailboxFailure where the folder does not let us.
@@ -59,11 +60,12 @@ class Dotlock:
                 self._sign(newborn.fd)
                 made = os.fstat(newborn.fd)
                 self._now = made.st_mtime
-                self._note(made, held=True)
+                self._made = (made.st_dev, made.st_ino)
+                self._note(held=True)
                 try:
                     self._place(newborn, mailbox_at_rest)
                 except BaseException:
-                    self._note(made, held=False)
+                    self._note(held=False)
                     raise
                 self._fd = newborn.keep()
         except OSError as error:
@@ -183,13 +185,12 @@ class Dotlock:
             if not leave and self.stands():
                 os.unlink(self._name, dir_fd=self._folder)
         finally:
-            self._note(os.fstat(self._fd), held=False)
+            self._note(held=False)
             os.close(self._fd)
 
-    @staticmethod
-    def _note(found: os.stat_result, *, held: bool) -> None:
+    def _note(self, *, held: bool) -> None:
         with _held_guard:
-            (_held.add if held else _held.discard)((found.st_dev, found.st_ino))
+            (_held.add if held else _held.discard)(self._made)
 
 
 def _pid_in(file: int) -> int | None:

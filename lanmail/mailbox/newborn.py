@@ -54,7 +54,7 @@ class Newborn:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._name:
-            os.unlink(self._name, dir_fd=self._folder)
         if not self._kept:
             os.close(self.fd)
+        if self._name:
+            os.unlink(self._name, dir_fd=self._folder)

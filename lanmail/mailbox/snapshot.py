@@ -154,12 +154,12 @@ class Snapshot:
         for _ in range(TRIES):
             try:
                 index = refresh(locked.fd, os.fstat(locked.fd), self._latest)
+                # A copy of the descriptor has its locks too, until they are let go, which LockedMailbox does not leave to close().
+                self._holdings.read_from(os.dup(locked.fd))
             except Changed:
                 continue
             except OSError as error:
                 raise self._failure(error) from error
-            # A copy of the descriptor has its locks too, until they are let go, which LockedMailbox does not leave to close().
-            self._holdings.read_from(os.dup(locked.fd))
             return index
         raise MailboxFailure(f"{locked.path} changes although it is locked", _REWRITTEN)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -149,6 +150,23 @@ class DotlockOfOurs(LockCase):
         held.touch()
         held.release()
         self.assertEqual(self.spool.names(), ["ann", "ann.lock"])
+
+    def test_one_that_cannot_even_be_looked_at_is_let_go_and_broken_at_the_next_use(self) -> None:
+        mailbox = self.spool.mailbox()
+        held = mailbox.lock(create=True)
+        before = len(os.listdir("/proc/self/fd"))
+        fstat = os.fstat
+
+        def failing(fd: int) -> os.stat_result:
+            raise OSError(errno.EIO, "it fails")
+
+        self.patch(os, "fstat", failing)
+        held.release()
+        self.patch(os, "fstat", fstat)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before - 3)
+        self.assertTrue(os.path.lexists(self.dotlock))
+        mailbox.lock(create=True).release()
+        self.assertFalse(os.path.lexists(self.dotlock))
 
     def test_none_is_made_where_it_is_not_configured(self) -> None:
         self.left_by(b"1\n")
