@@ -17,7 +17,7 @@ HEADER_READ = 64 << 10
 OURS = 1  # lanmail wrote it: its lines `>From ` were quoted
 CRLF = 2  # its lines end with CR LF in the file
 UNENDED = 4  # its last line has no line end
-DOUBTED = 8  # its Content-Length points behind it, where nothing bears it out; when other octets stand there, something may
+DOUBTED = 8  # its Content-Length points behind it, where nothing bears it out now; after an expunge something may
 
 _CONTENT_LENGTH = re.compile(
     rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh][ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)"
@@ -125,7 +125,11 @@ class Scan:
         if end > text and window.peek(end - 1, 1) != b"\n":
             flags |= UNENDED
             octets += 2
-        if header.body is not None and header.content_length is not None and header.body + header.content_length > next_:
+        if (
+            header.body is not None
+            and header.content_length is not None
+            and header.body + header.content_length > next_
+        ):
             flags |= DOUBTED
         return Found(start, text, end, next_, octets, flags, header.pseudo)
 
