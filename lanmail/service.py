@@ -138,7 +138,10 @@ class LanMail(Service):
         incoming = IncomingFolder(state.folder("incoming"), self.in_thread, log.report)
         intents = Intents(state.folder("intents"), incoming)
         self._recovery = Recovery(intents, incoming, self.mailbox_of, log.report)
-        delivery = LocalDelivery(self.mailbox_of, intents, self._recovery, self.in_thread, reactor, log.report)
+        patience = settings.deliver_lock_attempts * settings.deliver_lock_delay
+        delivery = LocalDelivery(
+            self.mailbox_of, intents, self._recovery, self.in_thread, reactor, log.report, patience=patience
+        )
 
         # where mail goes
         self._aliases = Aliases(settings.alias_maps, log.report, reactor.seconds)
@@ -177,6 +180,7 @@ class LanMail(Service):
             adopted=adopted.of,
             saved=SavedIndexes(state.folder("indexes")),
             claim_wait=settings.pop3_claim_wait,
+            lock_wait=patience,
         )
 
         # protocols

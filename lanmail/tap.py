@@ -19,15 +19,13 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
-from lanmail.admin.configuration import describe
-from lanmail.config.settings import Reading, read
+from lanmail.config.describe import describe
+from lanmail.config.settings import Reading, place_of, read
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
 from lanmail.service import CannotStart, LanMail, open_ports
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tryout import CannotTry, TryOut
-
-PLACES = ("main.cf", "/etc/lanmail/main.cf")
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -76,7 +74,7 @@ class Options(usage.Options, AuthOptionMixin):
 def makeService(options: Options) -> IService:
     """A service whose ports are bound already. Ends the program (SystemExit) where there can be none."""
     trial = None
-    path = options["config"] or next((place for place in PLACES if os.path.exists(place)), None)
+    path = place_of(options["config"])
     try:
         if path is None:
             trial = TryOut.prepare(os.getcwd())

@@ -10,8 +10,6 @@ from lanmail.config.describe import describe
 from lanmail.config.parameters import PARAMETERS
 from lanmail.config.settings import Reading, place_of, read
 
-__all__ = ["config_command", "describe"]
-
 
 @click.command("config")
 @click.argument("names", metavar="[NAME]...", nargs=-1)

@@ -330,6 +330,14 @@ class Settings:
     stale_lock_time = Parameter(
         TIME, "500s", "A dotlock that nobody touched for so long is removed, if the kernel's lock is free."
     )
+    deliver_lock_attempts = Parameter(
+        COUNT_FROM_1,
+        "20",
+        "How often a mailbox that another program has locked is tried, before a client is told to come later.",
+    )
+    deliver_lock_delay = Parameter(
+        TIME, "1s", "How long between two tries. (Ours come sooner at first; what counts is the time of all together.)"
+    )
     maillog_file = Parameter(
         PATH_OR_NOTHING, "", "The log file, opened again at SIGHUP. Empty: standard output, which systemd keeps."
     )

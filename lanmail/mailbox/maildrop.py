@@ -54,7 +54,8 @@ class Maildrops:
     """Opens maildrops; ``open`` is what the realm takes as ``open_maildrop``.
 
     mailbox: gives a user's MailboxFile. adopted: gives the UIDLs of an older server (AdoptedUidls.of), in a thread.
-    saved: keeps the indexes of large mailboxes over a restart. claim_wait: seconds that a login waits for another session to end.
+    saved: keeps the indexes of large mailboxes over a restart. claim_wait, lock_wait: seconds that a login waits for another session to
+    end, and that anything waits for another program's lock.
     dice: from 0 up to 1.
     """
 
@@ -69,6 +70,7 @@ class Maildrops:
         adopted: Adopted = lambda name, fd, index: {},
         saved: SavedIndexes | None = None,
         claim_wait: float = CLAIM_PATIENCE,
+        lock_wait: float = LOCK_PATIENCE,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._mailbox = mailbox
@@ -79,6 +81,7 @@ class Maildrops:
         self.adopted = adopted
         self.saved = saved
         self.claim_wait = claim_wait
+        self.lock_wait = lock_wait
         self._dice = dice
         self.wanted: Callable[[User], None] = nobody
         """Told of the user whenever a login finds the maildrop in use: whoever has it may be ended (pop3.server)."""
@@ -136,13 +139,13 @@ class Maildrops:
         return seconds
 
     async def patiently(self, work: Callable[[], T]) -> T:
-        """``work`` in a thread, again while another program holds a lock. Raises MailboxBusy after LOCK_PATIENCE."""
+        """``work`` in a thread, again while another program holds a lock. Raises MailboxBusy after lock_wait."""
         waited = 0.0
         while True:
             try:
                 return await self.in_thread(work)
             except MailboxBusy:
-                if waited >= LOCK_PATIENCE:
+                if waited >= self.lock_wait:
                     raise
             waited += await self.pause()
 

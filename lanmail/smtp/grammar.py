@@ -13,9 +13,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import NoReturn
 
-import idna
-
-from lanmail.address import NULL_SENDER, Address
+from lanmail.address import NULL_SENDER, Address, canonical_domain
 from lanmail.interfaces import MailParameters
 from lanmail.status import Status
 
@@ -244,19 +242,16 @@ def _address_of(local: str, domain: str) -> Address:
 
 
 def _domain(text: str) -> str:
-    """As everything behind us compares it: lower case, A-labels (RFC 5891), no final dot. ValueError.
+    """As everything behind us compares it (``canonical_domain``). ValueError.
 
-    U-labels become A-labels so that a domain has one form, whichever way client and configuration wrote it. Hyphens
-    and underscores are taken anywhere, as Postfix takes them: there are machines named so.
+    Hyphens and underscores are taken anywhere, as Postfix takes them: there are machines named so.
     """
-    text = text.removesuffix(".")
-    if len(text) > MAX_DOMAIN:
+    if len(text) > MAX_DOMAIN + 1:
         raise ValueError("a domain too long")
-    if not text.isascii():
-        text = idna.encode(text, uts46=True).decode()
+    text = canonical_domain(text)
     if len(text) > MAX_DOMAIN or not all(map(_LABEL.match, text.split("."))):
         raise ValueError("not a domain")
-    return text.lower()
+    return text
 
 
 def _literal(text: str) -> str:
