@@ -61,6 +61,7 @@ class House:
             IndexCache(1000),
             in_thread=self.in_thread,
             sleep=lambda seconds: deferLater(self.clock, seconds),
+            dice=lambda: 0.5,
         )
         self.maildrops.wanted = lambda user: self.wanted.append(user.name)
 
@@ -407,7 +408,7 @@ class WaitingTests(WithHouse):
         second = _started(self.house.maildrops.open(self.house.user))
         self.pump(9.5)
         self.assertNoResult(second)
-        self.pump(1)
+        self.pump(2)
         self.failureResultOf(second, MaildropInUse)
 
     def test_a_second_login_succeeds_as_soon_as_the_first_session_ends(self) -> None:
