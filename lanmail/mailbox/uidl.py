@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from lanmail.mailbox.essence import Essence
 from lanmail.mailbox.index import IDENTITY, Entry, Index
-from lanmail.mailbox.scan import CRLF
 from lanmail.mailbox.windows import Changed, Window
 
 
@@ -87,7 +86,9 @@ def _identity(window: Window, entry: Entry) -> bytes:
     essence = Essence()
     carriage_return = b""
     for piece in window.pieces(entry.text, entry.end):
-        if entry.flags & CRLF:
+        # Also where the line ends of the message are not all CR LF: they are no longer when mutt or Dovecot has put a field of its own,
+        # which ends with LF, into a header.
+        if carriage_return or b"\r" in piece:
             piece = carriage_return + piece
             carriage_return = b"\r" if piece.endswith(b"\r") else b""
             piece = piece[: len(piece) - len(carriage_return)].replace(b"\r\n", b"\n")

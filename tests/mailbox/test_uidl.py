@@ -94,6 +94,20 @@ class RewritingTest(SynchronousTestCase):
         self.assertIn(b"Status:", after)
         self.assertEqual(names(after), names(THREE + TWO))
 
+    def test_line_ends_that_they_mix_change_no_name(self) -> None:
+        content = (ONE + TWO).replace(b"\n", b"\r\n")
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(content)
+        others.mutt(path, "<jump>1<enter><set-flag>!<sync-mailbox><quit>")
+        dovecot = others.Dovecot(self, content)
+        dovecot("flags", "add", "\\Seen", "mailbox", "INBOX", "1:2")
+        for written in (path, dovecot.path):
+            with open(written, "rb") as file:
+                after = file.read()
+            self.assertRegex(after, rb"\r\nSubject: one\r\n(?:[^\r\n]+\n)+\ntext\r\n")
+            self.assertEqual(names(after), names(content))
+
     def test_dovecot_changes_no_name(self) -> None:
         dovecot = others.Dovecot(self, ONE + THREE + TWO)
         dovecot("flags", "add", "\\Seen work", "mailbox", "INBOX", "1:3")
