@@ -124,7 +124,9 @@ class LanMail(Service):
         self._owner = pwd.getpwnam(settings.mail_owner)
 
         # people
-        accounts = AccountList([self._source(source.kind, source.path) for source in settings.accounts])
+        accounts = self._accounts = AccountList(
+            [self._source(source.kind, source.path) for source in settings.accounts]
+        )
         throttle = Throttle(reactor)
         domains = settings.mydestination.names
         passwords = ForeignPasswords(foreign, accounts, domains, log.report) if foreign else accounts
@@ -171,7 +173,7 @@ class LanMail(Service):
             wall=time.time,
         )
         adopted = AdoptedUidls(state.folder("uidls"), UidlFormat(settings.pop3_uidl_format))
-        maildrops = Maildrops(
+        maildrops = self._maildrops = Maildrops(
             self.mailbox_of,
             Claims(state.folder("claims")),
             IndexCache(),
@@ -263,6 +265,8 @@ class LanMail(Service):
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen_log))
         # Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
         self.in_thread(self._recovery.run).addErrback(lambda failure: log.failure("while recovering", failure))
+        mending = self._maildrops.finish_expunges(self._mailbox_state, self._accounts, log.report)
+        Deferred.fromCoroutine(mending).addErrback(lambda failure: log.failure("while finishing expunges", failure))
         self.in_thread(self._aliases.refresh).addErrback(lambda failure: log.failure("while reading aliases", failure))
         for place in (*(f"{port.protocol} on {port.place}" for port in self._ports), *self._endpoints()):
             log.info("listening: {place}", place=place)
