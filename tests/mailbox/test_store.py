@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -223,7 +224,8 @@ class Replaced(StoreCase):
         self.assertEqual(faults, [])
         self.assertEqual(self.spool.content("victim"), b"precious")
         self.assertEqual(os.listdir(self.spool.path("trap")), [])
-        self.assertEqual(set(outcomes), {"appended", "MailboxUnsafe", "MailboxBusy"}, outcomes)
+        # And both happened, so that the swaps met us and we met them.
+        self.assertLessEqual({"appended", "MailboxUnsafe"}, set(outcomes), str(outcomes))
 
 
 def remove(path: str) -> None:
@@ -388,8 +390,6 @@ class SmallDisk:
     """A file system of one megabyte, mounted for the time of a test; ``path`` is that of a mailbox on it."""
 
     def __init__(self, case: SynchronousTestCase) -> None:
-        import subprocess
-
         folder = os.path.abspath(case.mktemp())
         os.mkdir(folder)
         command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "lanmail-test", folder]
