@@ -127,7 +127,7 @@ class Contest:
             self.path,
             User("ann", uid, gid),
             group=gid,
-            locking=Locking(dotlock=False, fcntl=False),
+            locking=Locking(),
             state_folder=self.spool.state,
             report=self.report,
         )
