@@ -267,11 +267,23 @@ class LanMail(Service):
         self.in_thread(self._recovery.run).addErrback(lambda failure: log.failure("while recovering", failure))
         mending = self._maildrops.finish_expunges(self._mailbox_state, self._accounts, log.report)
         Deferred.fromCoroutine(mending).addErrback(lambda failure: log.failure("while finishing expunges", failure))
-        self.in_thread(self._aliases.refresh).addErrback(lambda failure: log.failure("while reading aliases", failure))
+        Deferred.fromCoroutine(self._read_aliases()).addErrback(
+            lambda failure: log.failure("while reading aliases", failure)
+        )
         for place in (*(f"{port.protocol} on {port.place}" for port in self._ports), *self._endpoints()):
             log.info("listening: {place}", place=place)
         log.info("lanmail {version} is up", version=__version__)
         self._started()
+
+    async def _read_aliases(self) -> None:
+        """At start, so that what is wrong with them is said now and not to the first client; and who reads root's mail."""
+        await self.in_thread(self._aliases.refresh)
+        admin = self._settings.admin_user
+        if admin and self._aliases.find(admin) is None and await self._accounts.find(admin) is None:
+            log.warn(
+                "warning: admin_user, {admin}, is nobody here: root's mail goes where an alias says, or to the mailbox file root",
+                admin=admin,
+            )
 
     def _listen(self) -> None:
         for port in self._ports:

@@ -48,7 +48,10 @@ class StateFolder:
         os.close(self._lock)
 
     def _trouble(self, error: OSError) -> StateTrouble:
-        return StateTrouble(f"{error.filename or self.path}: {os.strerror(error.errno or 0)} (queue_directory)")
+        advice = ""
+        if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+            advice = "; start as root, or, to try lanmail out, give it another queue_directory or no main.cf at all"
+        return StateTrouble(f"{error.filename or self.path}: {os.strerror(error.errno or 0)} (queue_directory){advice}")
 
     def _folder(self, path: str) -> None:
         try:
@@ -80,5 +83,6 @@ class StateFolder:
                 raise
             raise StateTrouble(
                 f"another lanmail{f' (pid {holder})' if holder.isdigit() else ''} is running on {os.path.dirname(path)}"
+                + (f"; stop it with: kill {holder}" if holder.isdigit() else "")
             ) from error
         return fd

@@ -41,7 +41,10 @@ class StateTests(SynchronousTestCase):
     def test_a_second_instance_is_refused_and_told_the_first_ones_pid(self) -> None:
         self.make().sign()
         error = self.assertRaises(StateTrouble, StateFolder, self.queue, self.uid, self.gid)
-        self.assertEqual(str(error), f"another lanmail (pid {os.getpid()}) is running on {self.queue}/lanmail")
+        self.assertEqual(
+            str(error),
+            f"another lanmail (pid {os.getpid()}) is running on {self.queue}/lanmail; stop it with: kill {os.getpid()}",
+        )
 
     def test_after_release_the_next_one_may_start(self) -> None:
         StateFolder(self.queue, self.uid, self.gid).release()
