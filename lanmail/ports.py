@@ -89,9 +89,18 @@ def holder_of(port: int, host: str) -> Holder | None:
         if entry.name.isdigit() and _has_descriptor(entry.path, wanted):
             pid = int(entry.name)
             name = _read(f"{entry.path}/comm").strip() or "?"
-            unit = re.search(r"/([^/]+\.service)(?:/|$)", _read(f"{entry.path}/cgroup"), re.MULTILINE)
-            return Holder(pid, name, unit[1] if unit else None)
+            return Holder(pid, name, unit_of(_read(f"{entry.path}/cgroup")))
     return None
+
+
+def unit_of(cgroups: str) -> str | None:
+    """The system's service that a process belongs to, from its /proc/PID/cgroup; None for any other process.
+
+    Only below system.slice: a program that somebody started from a desktop is in user@1000.service, and stopping that would log
+    them out.
+    """
+    unit = re.search(r":/system\.slice/(?:[^/\n]+\.slice/)*([^/\n]+\.service)(?:/|$)", cgroups, re.MULTILINE)
+    return unit[1] if unit else None
 
 
 def _listening_inodes(port: int, ours: IPAddress) -> Iterator[str]:

@@ -9,7 +9,7 @@ import struct
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from lanmail.ports import BACKLOG, CannotListen, holder_of, listen
+from lanmail.ports import BACKLOG, CannotListen, Holder, holder_of, listen, unit_of
 
 
 class PortsTests(SynchronousTestCase):
@@ -42,6 +42,22 @@ class PortsTests(SynchronousTestCase):
         self.assertEqual(holder.pid, os.getpid())
         taken.socket.close()
         self.assertIsNone(holder_of(port, "127.0.0.1"))
+
+    def test_a_service_is_stopped_for_good_and_nobody_is_logged_out(self) -> None:
+        for cgroups, unit in (
+            ("0::/system.slice/exim4.service\n", "exim4.service"),
+            (
+                "12:pids:/system.slice/postfix.service\n1:name=systemd:/system.slice/postfix.service\n",
+                "postfix.service",
+            ),
+            ("0::/system.slice/system-postfix.slice/postfix@-.service\n", "postfix@-.service"),
+            ("0::/system.slice/exim4.service/inner\n", "exim4.service"),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-term.scope\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ):
+            self.assertEqual(unit_of(cgroups), unit, cgroups)
+        self.assertEqual(Holder(812, "exim4", "exim4.service").stop, "systemctl disable --now exim4.service")
 
     def test_the_holder_is_who_has_this_address_and_not_another(self) -> None:
         taken = listen("smtp", "127.0.0.1", 0, "smtp_port")
