@@ -137,8 +137,8 @@ class LanMail(Service):
         self._locking = Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)
         self._mailbox_state = state.folder("mailboxes")
         self._mail_group = _group("mail")
-        incoming = IncomingFolder(state.folder("incoming"), self.in_thread, log.report)
-        intents = Intents(state.folder("intents"), incoming)
+        incoming = self._incoming = IncomingFolder(state.folder("incoming"), self.in_thread, log.report)
+        intents = self._intents = Intents(state.folder("intents"), incoming)
         self._recovery = Recovery(intents, incoming, self.mailbox_of, log.report)
         patience = settings.deliver_lock_attempts * settings.deliver_lock_delay
         delivery = LocalDelivery(
@@ -326,6 +326,8 @@ class LanMail(Service):
             signal.signal(number, before)
         # Whatever a thread is at, it finishes: an append that was begun ends whole.
         self._pool.stop()
+        self._intents.close()
+        self._incoming.close()
         self._state.release()
         log.info("lanmail has stopped")
         if self._log_file is not None:

@@ -81,6 +81,12 @@ class IncomingFolder:
         os.makedirs(path, mode=0o700, exist_ok=True)
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        """Let go of the folder; nothing may be taken in afterwards. May be called more than once."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def path_of(self, name: str) -> str:
         assert name and "/" not in name and not name.startswith(".")
         return os.path.join(self.path, name)

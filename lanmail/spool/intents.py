@@ -106,6 +106,12 @@ class Intents:
         os.makedirs(path, mode=0o700, exist_ok=True)
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        """Let go of the folder; nothing may be noted afterwards. May be called more than once."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
     def write(self, queue_id: str, mailboxes: Sequence[Intended], content: Content) -> Note:
         """A note on stable storage, and the content with it. OSError, and then there is none."""
         self.incoming.sync(content)

@@ -110,6 +110,11 @@ class House:
             wall=wall,
         )
 
+    def close(self) -> None:
+        """Let go of the folders. Hypothesis makes more houses in one test than a process may have descriptors."""
+        self.intents.close()
+        self.incoming.close()
+
     def mailbox_of(self, user: User) -> MailboxFile:
         return MailboxFile(
             os.path.join(self.spool, user.name),

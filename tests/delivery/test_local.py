@@ -25,7 +25,9 @@ CALLS = ("write", "pwrite", "fsync", "fdatasync", "ftruncate", "open", "unlink",
 
 class LocalTestCase(SynchronousTestCase):
     def house(self, *users: str, **options: Any) -> House:
-        return House(self.mktemp(), *users, **options)
+        house = House(self.mktemp(), *users, **options)
+        self.addCleanup(house.close)
+        return house
 
     def deliver(self, house: House, queue_id: str, *names: str, body: bytes = b"text\n\n") -> Deferred[None]:
         copies = [
@@ -263,7 +265,10 @@ class FaultTests(LocalTestCase):
         self.assertEqual(house.contents("ann"), BEFORE + first + self.expected("B"), what)
         self.assertEqual(house.contents("bob"), first + self.expected("B"), what)
         # A note may be left over that was never finished, or that says that all is done: it undoes nothing.
-        House(house.folder).recovery.run()
+        house.close()
+        next_start = House(house.folder)
+        next_start.recovery.run()
+        next_start.close()
         self.assertEqual(house.contents("ann"), BEFORE + first + self.expected("B"), what)
         self.assertEqual(house.contents("bob"), first + self.expected("B"), what)
         return bool(faults.failed)
@@ -353,6 +358,7 @@ class ThreadTests(LocalTestCase):
         """Two processes' worth of delivery objects, which know nothing of each other's turns, on the same mailboxes."""
         first = self.house()
         second = House(first.folder)
+        self.addCleanup(second.close)
         failures: list[BaseException] = []
 
         def work(house: House, name: str) -> None:

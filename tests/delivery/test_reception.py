@@ -27,7 +27,9 @@ class ReceptionTestCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
     def house(self, *users: str, **options: Any) -> House:
-        return House(self.mktemp(), *users, **options)
+        house = House(self.mktemp(), *users, **options)
+        self.addCleanup(house.close)
+        return house
 
     def log(self) -> list[str]:
         mine = ("smtpd", "cleanup", "qmgr", "local")
@@ -166,6 +168,7 @@ class DeliveryTests(ReceptionTestCase):
         house = self.house("ann", drop_headers=())
         self.send(house, text, "ann", size=size)
         self.send(house, b"Subject: the next one\r\n\r\n", "ann")
+        house.close()
         path = os.path.join(house.spool, "ann")
         fd = os.open(path, os.O_RDONLY)
         try:

@@ -15,7 +15,9 @@ from tests.delivery.house import LOGGED_IN, NEIGHBOUR, STRANGER, House
 
 class RouterTestCase(SynchronousTestCase):
     def house(self, *users: str, **options: Any) -> House:
-        return House(self.mktemp(), *users, **options)
+        house = House(self.mktemp(), *users, **options)
+        self.addCleanup(house.close)
+        return house
 
     def route(self, house: House, written: str, client: Client = NEIGHBOUR) -> Route:
         """What becomes of ``RCPT TO:`` with this argument."""

@@ -24,6 +24,7 @@ class StockTests(SynchronousTestCase):
 
     def test_a_message_for_two_is_delivered_once_to_each(self) -> None:
         house = House(self.mktemp(), "ann", "bob")
+        self.addCleanup(house.close)
         codes = self.talk(
             house,
             b"EHLO pc",
@@ -43,6 +44,7 @@ class StockTests(SynchronousTestCase):
 
     def test_refusals_come_through_with_their_codes(self) -> None:
         house = House(self.mktemp(), "ann")
+        self.addCleanup(house.close)
         codes = self.talk(
             house, b"EHLO pc", b"MAIL FROM:<>", b"RCPT TO:<nobody@lan.example>", b"RCPT TO:<ann@elsewhere.example>"
         )
@@ -50,6 +52,7 @@ class StockTests(SynchronousTestCase):
 
     def test_a_connection_that_breaks_leaves_nothing(self) -> None:
         house = House(self.mktemp(), "ann")
+        self.addCleanup(house.close)
         server = smtp.ESMTP()
         server.delivery = house.reception(None)
         server.timeout = None

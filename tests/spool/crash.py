@@ -99,6 +99,7 @@ def deliver_for_ever(folder: str, seed: int, fatal: int) -> None:
 def recover(folder: str) -> list[str]:
     house = House(folder, *USERS)
     house.recovery.run()
+    house.close()
     return house.report
 
 

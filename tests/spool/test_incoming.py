@@ -21,6 +21,7 @@ class IncomingTestCase(SynchronousTestCase):
         self.path = os.path.abspath(self.mktemp())
         self.report = Reports()
         self.folder = IncomingFolder(self.path, at_once, self.report)
+        self.addCleanup(lambda: self.folder.close())
         self.given: list[bytes] = []
         self.contents: list[Content] = []
 
@@ -118,6 +119,7 @@ class EndTests(IncomingTestCase):
             held.append((Deferred(), lambda: work(*args)))
             return held[-1][0]
 
+        self.folder.close()
         self.folder = IncomingFolder(self.path, later, self.report)
         message = self.message()
         writing = Deferred.fromCoroutine(message.write(b"x" * 100_000))
@@ -219,3 +221,10 @@ class FolderTests(IncomingTestCase):
         self.assertEqual(sorted(self.folder.names()), ["A", "B"])
         self.assertEqual(self.folder.sweep(["A", "gone"]), 1)
         self.assertEqual(self.files(), ["B"])
+
+    def test_a_closed_folder_holds_no_descriptor_and_may_be_closed_again(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        folder = IncomingFolder(self.path, at_once, self.report)
+        folder.close()
+        folder.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)

@@ -17,8 +17,10 @@ class IntentsTests(SynchronousTestCase):
     def setUp(self) -> None:
         folder = os.path.abspath(self.mktemp())
         self.incoming = IncomingFolder(os.path.join(folder, "incoming"), at_once, Reports())
+        self.addCleanup(self.incoming.close)
         self.path = os.path.join(folder, "intents")
         self.intents = Intents(self.path, self.incoming)
+        self.addCleanup(self.intents.close)
         self.mailboxes = [
             Intended(User("ann", 1000, 1000, "/home/ann"), "/var/mail/ann", 1, 2, 300, b"From a\n\xc3\xa9: \xff\n"),
             Intended(User("bob", 1001, 1001), "/var/mail/bob", 1, 3, 0, b"From a\n"),
@@ -94,3 +96,10 @@ class IntentsTests(SynchronousTestCase):
         self.intents.write(ID, self.mailboxes, Content(1, b"\n")).close()
         self.assertRaises(FileExistsError, self.intents.write, ID, self.mailboxes, Content(1, b"\n"))
         self.assertEqual(self.intents.names(), [ID])
+
+    def test_closed_it_holds_no_descriptor_and_may_be_closed_again(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        intents = Intents(self.path, self.incoming)
+        intents.close()
+        intents.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)

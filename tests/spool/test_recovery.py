@@ -30,6 +30,12 @@ ID = "222CF6745D"
 class RecoveryTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.house = House(self.mktemp())
+        self.addCleanup(lambda: self.house.close())
+
+    def move(self, folder: str) -> None:
+        """From now on the house is the one in that folder."""
+        self.house.close()
+        self.house = House(folder)
 
     def user(self, name: str) -> User:
         return User(name, os.getuid(), os.getgid())
@@ -52,7 +58,7 @@ class RecoveryTestCase(SynchronousTestCase):
 
     def restart(self) -> None:
         """The process is gone; another begins with what lies on the disk."""
-        self.house = House(self.house.folder)
+        self.move(self.house.folder)
 
     def recover(self) -> None:
         self.restart()
@@ -188,6 +194,7 @@ class UncertainTests(RecoveryTestCase):
         self.append("ann", PIECE)
         self.restart()
         elsewhere = House(self.mktemp())
+        self.addCleanup(elsewhere.close)
         self.house.recovery._mailbox_of = elsewhere.mailbox_of
         self.house.recovery.run()
         self.assertEqual((self.house.contents("ann"), self.house.leftovers()), (PIECE, []))
@@ -259,7 +266,7 @@ class PendingTests(RecoveryTestCase):
 
         points = 0
         while True:
-            self.house = House(self.mktemp())
+            self.move(self.mktemp())
             self.house.put("ann", OLD)
             self.intend("ann", "bob")
             self.append("ann", PIECE + OTHER)
@@ -308,7 +315,7 @@ class OctetTests(RecoveryTestCase):
 
     def outcome(self, before: bytes, written: int, other: bytes, holes: tuple[int, int] = (0, 0)) -> bytes:
         """What is left of a mailbox when so many octets of ours were written, and another program wrote behind them."""
-        self.house = House(self.mktemp())
+        self.move(self.mktemp())
         self.house.put("ann", before)
         self.intend("ann")
         ours = bytearray((separation(before[-4:]) + PIECE)[:written])
