@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
 from lanmail.config.describe import describe
 from lanmail.config.parameters import PARAMETERS
-from lanmail.config.settings import Reading, place_of, read
+from lanmail.config.postfix import known_parameters
+from lanmail.config.settings import Reading, place_of, read, suggestion
 
 
 @click.command("config")
@@ -45,9 +44,11 @@ def _show(reading: Reading, names: tuple[str, ...], expand: bool, bare: bool) ->
             value = written.expanded if expand else written.text
             click.echo(value if bare else f"{name} = {value}".rstrip())
     for name in unknown:
-        near = difflib.get_close_matches(name, PARAMETERS, 1)
-        click.echo(
-            f'lanmail config: unknown parameter "{name}"' + (f'; did you mean "{near[0]}"?' if near else ""), err=True
-        )
+        there = known_parameters().get(name)
+        if there is not None:
+            trouble = f"{name} is Postfix's; lanmail does not have it: {there.standing.meaning}"
+        else:
+            trouble = f'unknown parameter "{name}"{suggestion(name)}'
+        click.echo(f"lanmail config: {trouble}", err=True)
     if unknown:
         raise SystemExit(1)

@@ -17,6 +17,19 @@ class Standing(Enum):
     DANGEROUS = "!"
     """Not implemented, and it would change who may send or where mail goes."""
 
+    @property
+    def meaning(self) -> str:
+        """The class in words, as it stands behind the name of a parameter."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Standing.IMPLEMENTED: "it is one of ours too",
+    Standing.NO_EFFECT: "it has no effect here",
+    Standing.NOT_IMPLEMENTED: "it is not implemented, and nothing is done about it",
+    Standing.DANGEROUS: "it is not implemented, and it would change who may send or where mail goes",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from lanmail.config.postfix import Known, Standing, known, known_parameters
 from lanmail.config.problems import DEFAULT, BadValue, Place, Problem, Severity, Unusable
 from lanmail.config.syntax import Assignment, normalised, parse, parse_override, words
 
-__all__ = ["Reading", "Settings", "place_of", "read", "read_text"]
+__all__ = ["Reading", "Settings", "place_of", "read", "read_text", "suggestion"]
 
 # Where a main.cf is looked for, when nobody says where it is.
 PLACES = ("main.cf", "/etc/lanmail/main.cf")
@@ -200,7 +201,7 @@ class _Reader:
             return
         text = f"{culprit}: {bad}"
         if isinstance(bad, Undefined):
-            text += _suggestion(bad.name)
+            text += suggestion(bad.name)
         self._say(Severity.ERROR, self._place(culprit), text)
 
     def _written(self, name: str) -> Written:
@@ -220,7 +221,7 @@ class _Reader:
             there.name not in known_parameters() and difflib.get_close_matches(name, PARAMETERS, 1, 0.9)
         ):
             if not self._refers_to(name):
-                self._say(Severity.ERROR, assignment.place, f'unknown parameter "{name}"{_suggestion(name)}')
+                self._say(Severity.ERROR, assignment.place, f'unknown parameter "{name}"{suggestion(name)}')
         else:
             self._judge_known(there, assignment)
 
@@ -241,7 +242,9 @@ class _Reader:
         if value == default or value in map(self._compared, there.same):
             return
         name, place = assignment.name, assignment.place
-        if there.standing is Standing.DANGEROUS and value not in map(self._compared, there.tolerable):
+        if name == "mailbox_command":
+            self._say(Severity.ERROR, place, _command_not_run(name, assignment.value))
+        elif there.standing is Standing.DANGEROUS and value not in map(self._compared, there.tolerable):
             self._say(
                 Severity.ERROR,
                 place,
@@ -261,6 +264,14 @@ class _Reader:
             return normalised(text)
 
 
-def _suggestion(name: str) -> str:
+def _command_not_run(name: str, command: str) -> str:
+    """Of mailbox_command, which Debian sets wherever procmail is installed: the one error that a newcomer there is sure to meet."""
+    program = os.path.basename(command.split()[0])
+    what = program if re.fullmatch(r"[\w.+-]+", program) else "a command"
+    return f"{name}: {what} is not run here; mail goes into the mailboxes of mail_spool_directory. Remove this line"
+
+
+def suggestion(name: str) -> str:
+    """What was probably meant, of all names in a main.cf; as the end of a sentence, empty where nothing is near."""
     near = difflib.get_close_matches(name.lower(), {**PARAMETERS, **known_parameters()}, 1)
     return f'; did you mean "{near[0]}"?' if near else ""

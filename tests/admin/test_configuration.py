@@ -45,6 +45,23 @@ class TestConfigCommand(SynchronousTestCase):
         self.assertEqual(result.exit_code, 1)
         self.assertIn('unknown parameter "mydomian"; did you mean "mydomain"?', result.output)
 
+    def test_a_name_of_postfixs_alone_is_told_with_what_it_means_here(self) -> None:
+        result = self.run_it("relayhost", "biff", "virtual_alias_maps", "smtpd_helo_required")
+        self.assertEqual(result.exit_code, 1)
+        dangerous = "it is not implemented, and it would change who may send or where mail goes"
+        self.assertEqual(
+            result.output.splitlines(),
+            [
+                f"lanmail config: {name} is Postfix's; lanmail does not have it: {why}"
+                for name, why in (
+                    ("relayhost", dangerous),
+                    ("biff", "it has no effect here"),
+                    ("virtual_alias_maps", dangerous),
+                    ("smtpd_helo_required", "it is not implemented, and nothing is done about it"),
+                )
+            ],
+        )
+
     def test_without_any_main_cf_it_says_where_it_looked(self) -> None:
         self.patch(settings, "PLACES", ("main.cf", "/no/such/main.cf"))
         with CliRunner().isolated_filesystem(self.folder):

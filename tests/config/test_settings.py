@@ -152,6 +152,21 @@ class TestPostfixsParameters(SynchronousTestCase):
         ):
             self.assertEqual(self.kinds(line), [Severity.ERROR], line)
 
+    def test_a_command_for_mailboxes_is_an_error_that_says_where_mail_goes_instead(self) -> None:
+        for command, named in (
+            ('procmail -a "$EXTENSION"', "procmail"),
+            ("/usr/lib/dovecot/dovecot-lda -f $SENDER", "dovecot-lda"),
+            ("(cat; true) >/dev/null", "a command"),
+            ("$command_directory/deliver", "deliver"),
+        ):
+            (problem,) = reading(f"mailbox_command = {command}").errors
+            self.assertEqual(
+                str(problem),
+                f"main.cf:1: mailbox_command: {named} is not run here;"
+                " mail goes into the mailboxes of mail_spool_directory. Remove this line",
+            )
+        self.assertEqual(self.kinds("mailbox_command ="), [])
+
     def test_the_default_is_nothing_to_speak_of_however_its_separators_are_written(self) -> None:
         for line in (
             "relayhost =",
