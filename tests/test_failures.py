@@ -195,7 +195,9 @@ class MailboxTests(FailureCase):
         before = len(server.describe())
         self.assertRegex(self.deliver(server, name), r"^451 4\.3\.0 ")
         self.assertRegex(self.log_in(server, name).answer, r"^-ERR \[SYS/TEMP\] ")
-        self.assertRegex(server.describe()[before:], rf"mailbox of {name} refused: .*/{name} {why}")
+        # Once for the mail and once for the login.
+        told = re.findall(rf"warning: mailbox of {name} refused: .*/{name} {why}", server.describe()[before:])
+        self.assertEqual(len(told), 2, server.describe()[before:])
 
     def test_a_mailbox_that_is_a_link(self) -> None:
         server = self.watched(house())

@@ -155,7 +155,7 @@ class LockedMailbox:
 
     def _failure(self, error: OSError, doing: str) -> MailboxFailure:
         failure = MailboxFailure.of(error, doing)
-        self._report("mailbox: {detail}", detail=failure.detail)
+        self._report("warning: mailbox: {detail}", detail=failure.detail)
         return failure
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -84,12 +87,15 @@ class MailboxFile:
         except (MailboxBusy, FileNotFoundError):
             raise
         except MailboxFailure as failure:
-            self._report("mailbox of {user} refused: {detail}", user=self._owner.name, detail=failure.detail)
+            self._tell(failure)
             raise
         except OSError as error:
             unusable = MailboxFailure.of(error, f"cannot use {self.path}")
-            self._report("mailbox of {user} refused: {detail}", user=self._owner.name, detail=unusable.detail)
+            self._tell(unusable)
             raise unusable from error
+
+    def _tell(self, failure: MailboxFailure) -> None:
+        self._report("warning: mailbox of {user} refused: {detail}", user=self._owner.name, detail=failure.detail)
 
     def _lock(self, held: ExitStack, create: bool) -> LockedMailbox:
         folder = self._open_folder()
@@ -163,7 +169,8 @@ class MailboxFile:
         allowed = {self._owner.uid} if os.geteuid() == 0 else {self._owner.uid, os.geteuid()}
         if found.st_uid not in allowed:
             raise MailboxUnsafe(
-                f"{self.path} belongs to uid {found.st_uid}, not to {self._owner.name} ({self._owner.uid})"
+                f"{self.path} belongs to uid {found.st_uid}, not to {self._owner.name} ({self._owner.uid});"
+                f" if it is theirs: chown {_for_chown(self._owner.uid, self._group)} {shlex.quote(self.path)}"
             )
 
     def _create(self, folder: int) -> int:
@@ -205,4 +212,21 @@ class MailboxFile:
         try:
             dotlock.release(leave=os.path.lexists(self._journal))
         except OSError as error:
-            self._report("cannot remove the dotlock {path}.lock: {error}", path=self.path, error=error.strerror)
+            self._report(
+                "warning: cannot remove the dotlock {path}.lock: {error}", path=self.path, error=error.strerror
+            )
+
+
+def _for_chown(uid: int, group: int | None) -> str:
+    """``ann:mail``, as chown(1) takes it, with a number for what has no name. The mailboxes of a passwd-file's accounts belong to
+    mail_owner; so it is the uid's name, and not the account's."""
+    try:
+        owner = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        owner = str(uid)
+    if group is None:
+        return owner
+    try:
+        return f"{owner}:{grp.getgrgid(group).gr_name}"
+    except KeyError:
+        return f"{owner}:{group}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
 import resource
 import socket
 import stat
@@ -100,7 +102,9 @@ class Refused(StoreCase):
             self.assertEqual(str(refusal.status)[:10], "451 4.3.0 ")
             self.assertNotIn(self.spool.folder, str(refusal))
             self.assertIn(why, refusal.detail)
-            self.assertIn(why, self.spool.report.lines.pop())
+            told = self.spool.report.lines.pop()
+            self.assertTrue(told.startswith(f"warning: mailbox of ann refused: {self.spool.path('ann')} "), told)
+            self.assertIn(why, told)
             self.assertNotIn("ann.lock", self.spool.names())
         self.assertEqual(self.spool.report.lines, [])
 
@@ -135,8 +139,45 @@ class Refused(StoreCase):
             self.refused("is a socket")
 
     def test_someone_elses_file(self) -> None:
+        """It is neither the user's nor ours, whoever we are: the file is this process's, which calls itself another."""
         self.spool.put("ann", ONE)
-        self.refused("belongs to uid", User("ann", os.geteuid() + 1, 0))
+        uid = os.geteuid()
+        for we in (0, uid + 2):
+            patch = self.patch(os, "geteuid", lambda we=we: we)
+            self.refused("belongs to uid", User("ann", uid + 1, 0))
+            patch.restore()
+
+    def test_the_log_names_the_command_that_gives_it_to_its_user(self) -> None:
+        nobody, root = pwd.getpwnam("nobody"), grp.getgrgid(0).gr_name
+        self.spool.put("ann", ONE)
+        self.patch(os, "geteuid", lambda: 0)
+        path, uid = self.spool.path("ann"), os.getuid()
+        # The account of a passwd-file has a mailbox that belongs to mail_owner, whatever its own name.
+        for owner, group, command in (
+            (nobody.pw_uid, 0, f"chown nobody:{root} {path}"),
+            (nobody.pw_uid, None, f"chown nobody {path}"),
+            (4_000_001, 4_000_002, f"chown 4000001:4000002 {path}"),
+        ):
+            mailbox = self.spool.mailbox(user=User("ann", owner, 0), group=group)
+            self.assertRaises(MailboxUnsafe, mailbox.lock, create=False)
+            self.assertEqual(
+                self.spool.report.lines.pop(),
+                f"warning: mailbox of ann refused: {path} belongs to uid {uid}, not to ann ({owner}); if it is theirs: {command}",
+            )
+
+    def test_only_to_root_is_its_own_file_someone_elses(self) -> None:
+        # Another user cannot give a file away. What a server without root made for ann is its own, and must stay ann's mailbox.
+        self.spool.put("ann", ONE)
+        ann = User("ann", os.geteuid() + 1, 0)
+        uid = os.geteuid()
+        patch = self.patch(os, "geteuid", lambda: uid or 1)
+        if uid == 0:
+            os.chown(self.spool.path("ann"), 1, -1)
+        self.spool.mailbox(user=ann).lock(create=True).release()
+        patch.restore()
+        if uid == 0:
+            ann = User("ann", 2, 0)
+            self.refused("belongs to uid 1, not to ann (2)", ann)
 
     def test_a_folder_may_be_a_link_because_it_is_roots(self) -> None:
         os.symlink("mail", os.path.join(os.path.dirname(self.spool.folder), "spool"))
