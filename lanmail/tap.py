@@ -19,7 +19,7 @@ from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
-from lanmail.config.describe import describe
+from lanmail.config.describe import describe, refusal
 from lanmail.config.settings import Reading, place_of, read
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
@@ -90,7 +90,7 @@ def makeService(options: Options) -> IService:
 
 def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: TryOut | None) -> IService:
     if reading.errors:
-        _end(*map(str, reading.problems), f"main.cf has {len(reading.errors)} errors; nothing was started")
+        _end(*refusal(reading))
     from twisted.internet import reactor
 
     settings = reading.accepted()

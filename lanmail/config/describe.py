@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 from lanmail.config.parameters import PARAMETERS
-from lanmail.config.problems import Severity
+from lanmail.config.problems import Problem, Severity
 from lanmail.config.settings import Reading
 
 _HEADINGS = {
@@ -18,14 +21,14 @@ def describe(reading: Reading, *, everything: bool = False) -> str:
 
     The text is a main.cf: all but the parameters stands behind ``#``.
     """
-    lines = [_heading(reading, everything)]
-    for name in PARAMETERS:
+    lines = [] if reading.unread else [_heading(reading, everything)]
+    for name in () if reading.unread else PARAMETERS:
         if everything or not reading.settings.written[name].is_default:
             lines += assignment(reading, name)
     for severity, heading in _HEADINGS.items():
         if found := [problem for problem in reading.problems if problem.severity is severity]:
             lines += ["", heading, *(f"#   {problem}" for problem in found)]
-    return "\n".join([*lines, "", f"# {verdict(reading)}"])
+    return "\n".join([*lines, "", f"# {verdict(reading)}"]).lstrip("\n")
 
 
 def assignment(reading: Reading, name: str) -> list[str]:
@@ -37,14 +40,31 @@ def assignment(reading: Reading, name: str) -> list[str]:
 
 
 def verdict(reading: Reading) -> str:
-    """Whether a server would start, and what there is to think of."""
+    """What there is to think of, and whether it keeps a server from starting.
+
+    It does not promise a start: the ports, the endpoints, the log and the folder of the state are tried only then.
+    """
+    if reading.unread:
+        return f"{reading.file} cannot be read; the server would not start with it"
     counts = [
-        f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
-        for word, found in (("error", reading.errors), ("warning", reading.warnings))
-        if found
+        _count(found, word) for word, found in (("error", reading.errors), ("warning", reading.warnings)) if found
     ]
-    would = "would not start" if reading.errors else "would start"
-    return f"{reading.file}: {', '.join(counts) or 'nothing is wrong'}; the server {would} with it"
+    if reading.errors:
+        return f"{reading.file}: {', '.join(counts)}; the server would not start with it"
+    found = f"no errors and {', '.join(counts)}" if counts else "nothing is wrong"
+    return f"{reading.file}: {found} in the file; ports and rights are seen when it starts"
+
+
+def refusal(reading: Reading) -> list[str]:
+    """What a start says that ends here: the errors, then the warnings, then a line of how it ended."""
+    lines = [problem.marked for problem in (*reading.errors, *reading.warnings)]
+    if reading.unread:
+        return [*lines, "nothing was started"]
+    return [*lines, f"{_count(reading.errors, 'error')} in {os.path.abspath(reading.file)}; nothing was started"]
+
+
+def _count(found: Sequence[Problem], word: str) -> str:
+    return f"{len(found)} {word}{'' if len(found) == 1 else 's'}"
 
 
 def _heading(reading: Reading, everything: bool) -> str:

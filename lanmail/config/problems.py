@@ -39,9 +39,18 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
+        return f"{self.place}: {self._printable}"
+
+    @property
+    def marked(self) -> str:
+        """The same where problems of all severities stand together: a warning says that it is one."""
+        mark = "" if self.severity is Severity.ERROR else f"{self.severity.value}: "
+        return f"{self.place}: {mark}{self._printable}"
+
+    @property
+    def _printable(self) -> str:
         # What was quoted may come from any file: /proc/self/environ, a mailbox, a program.
-        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in self.text)
-        return f"{self.place}: {text}"
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in self.text)
 
 
 class Unusable(Exception):

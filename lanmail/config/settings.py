@@ -14,7 +14,7 @@ from lanmail.config.expansion import Undefined, expand, references
 from lanmail.config.machine import THIS_MACHINE, Machine
 from lanmail.config.parameters import PARAMETERS, FromMachine, Parameter, Settings, Written
 from lanmail.config.postfix import Known, Standing, known, known_parameters
-from lanmail.config.problems import DEFAULT, BadValue, Place, Problem, Severity, Unusable
+from lanmail.config.problems import COMMAND_LINE, DEFAULT, BadValue, Place, Problem, Severity, Unusable
 from lanmail.config.syntax import Assignment, normalised, parse, parse_override, words
 
 __all__ = ["Reading", "Settings", "place_of", "read", "read_text", "suggestion"]
@@ -29,11 +29,13 @@ class Reading:
 
     file: what it was read from. settings: every parameter; where its value was wrong, at its default. Good to be shown;
     to be used only through ``accepted``. problems: all of them, in the order of the file, then what is wrong with the whole.
+    unread: the file itself could not be had; then ``problems`` says so, and what is wrong with the command line.
     """
 
     file: str
     settings: Settings
     problems: tuple[Problem, ...]
+    unread: bool = False
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -67,7 +69,9 @@ def read(path: str, overrides: Iterable[str] = (), *, machine: Machine = THIS_MA
         reading = read_text("", overrides, file=path, machine=machine)
         why = getattr(error, "strerror", None) or str(error)
         problem = Problem(Severity.ERROR, Place(path), f"cannot be read: {why}")
-        return Reading(path, reading.settings, (problem, *reading.problems))
+        # Nobody asked for the defaults that stand in its place: what this machine lacks for them is nobody's trouble.
+        said = (one for one in reading.problems if one.place == COMMAND_LINE)
+        return Reading(path, reading.settings, (problem, *said), unread=True)
     return read_text(text, overrides, file=path, machine=machine)
 
 

@@ -284,4 +284,5 @@ class TestFilesAsTheyStand(SynchronousTestCase):
         for path in ("/nowhere/main.cf", "/etc", "a\0b"):
             found = read(path, ["nonsense"], machine=FakeMachine() if path != "/etc" else FakeMachine(folders=()))
             self.assertIn("cannot be read", str(found.errors[0]))
-            self.assertEqual(len(found.errors), 2 if path != "/etc" else 3)
+            self.assertEqual([str(one.place) for one in found.problems], [path, "-o"])
+            self.assertTrue(found.unread)
