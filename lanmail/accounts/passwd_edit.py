@@ -14,23 +14,28 @@ from lanmail.accounts.passwd_file import open_checked
 Lines = list[str]
 
 
-def set_password(path: str, name: str, password: str, *, owner: tuple[int, int] | None = None) -> bool:
-    """Add the account, or change its password; True where it is new.
+def set_password(path: str, name: str, password: str, *, owner: tuple[int, int] | None = None) -> str | None:
+    """Add the account, or change its password. Returns its name as the file had it already; None where it is new.
 
+    The file's spelling stays, however the name is written here: its mailbox has that name, and case counts in a spool.
     The file is made (0600) where there is none; owner: uid and gid that a new one gets, for root. What stood behind the old hash
     goes with it. Raises ValueError for an impossible name or password, UnsafeFile, OSError.
     """
     if not is_login_name(name):
         raise ValueError(f"{name!r} cannot be a login name: letters, digits, _ . - and at most 32 of them")
-    line = f"{name}:{hash_password(password)}"  # before the lock: it takes a while
+    hashed = hash_password(password)  # before the lock: it takes a while
+    spelled: list[str] = []
 
     def change(lines: Lines) -> Lines:
         places = _places(lines, name)
         if not places:
-            return [*lines, line]
+            return [*lines, f"{name}:{hashed}"]
+        spelled.append(_name_in(lines[places[0]]))  # of two spellings the first line's is the one that counts
+        line = f"{spelled[0]}:{hashed}"
         return [line if place == places[0] else old for place, old in enumerate(lines) if place not in places[1:]]
 
-    return _edit(path, change, os.O_CREAT, owner) > 0
+    _edit(path, change, os.O_CREAT, owner)
+    return spelled[0] if spelled else None
 
 
 def delete(path: str, name: str) -> bool:
@@ -55,7 +60,11 @@ def owners_for_editing(facts_of: str) -> Collection[int]:
 
 
 def _places(lines: Lines, name: str) -> list[int]:
-    return [place for place, line in enumerate(lines) if line.partition(":")[0].strip().lower() == name.lower()]
+    return [place for place, line in enumerate(lines) if _name_in(line).lower() == name.lower()]
+
+
+def _name_in(line: str) -> str:
+    return line.partition(":")[0].strip()
 
 
 def _edit(path: str, change: Callable[[Lines], Lines], create: int, owner: tuple[int, int] | None) -> int:

@@ -98,13 +98,19 @@ def _delete(file: str, name: str) -> None:
 
 
 def _set(file: str, name: str, password: str, owner: tuple[int, int] | None) -> None:
-    new = set_password(file, name, password, owner=owner)
-    click.echo(f"{name} has an account in {file} now" if new else f"{name} has a new password in {file}")
+    known = set_password(file, name, password, owner=owner)
+    click.echo(f"{name} has an account in {file} now" if known is None else f"{known} has a new password in {file}")
 
 
 def _asked(name: str) -> str:
+    if not _at_a_terminal():  # getpass would warn of that at length, and read on
+        raise click.UsageError("standard input is not a terminal; use --stdin")
     password: str = click.prompt(f"Password for {name}", hide_input=True, confirmation_prompt="Once more")
     return password
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _from_stdin() -> str:

@@ -32,7 +32,7 @@ class EditTests(SynchronousTestCase):
     def test_the_first_account_makes_the_file_for_its_owner_alone_whatever_the_umask(self) -> None:
         before = os.umask(0)
         self.addCleanup(os.umask, before)
-        self.assertTrue(set_password(self.file, "julien", "dianaël"))
+        self.assertIsNone(set_password(self.file, "julien", "dianaël"))
         self.assertEqual(stat.S_IMODE(os.stat(self.file).st_mode), 0o600)
         self.assertTrue(self.is_right("julien", "dianaël"))
         self.assertEqual(os.listdir(self.path), ["passwd"])
@@ -41,8 +41,8 @@ class EditTests(SynchronousTestCase):
         set_password(self.file, "nel", "x")
         nel = Path(self.file).read_text()
         Path(self.file).write_bytes(b"# the people of room 4\n\nbad line \xff\n" + nel.encode() + b"# the end")
-        self.assertTrue(set_password(self.file, "julien", "dianaël"))
-        self.assertFalse(set_password(self.file, "Nel", "y"))
+        self.assertIsNone(set_password(self.file, "julien", "dianaël"))
+        self.assertEqual(set_password(self.file, "Nel", "y"), "nel")
         lines = Path(self.file).read_bytes().split(b"\n")
         self.assertEqual(
             lines[:3] + lines[4:5] + lines[6:], [b"# the people of room 4", b"", b"bad line \xff", b"# the end", b""]
@@ -51,6 +51,20 @@ class EditTests(SynchronousTestCase):
         self.assertTrue(delete(self.file, "NEL"))
         self.assertFalse(delete(self.file, "nel"))
         self.assertEqual(self.names(), ["julien"])
+
+    def test_the_name_stays_as_the_file_spells_it_since_its_mailbox_is_called_so(self) -> None:
+        for first, then in (("bert", "Bert"), ("Diana", "diana")):
+            set_password(self.file, first, "x")
+            self.assertEqual(set_password(self.file, then, "y"), first)
+        self.assertEqual(self.names(), ["bert", "Diana"])
+        self.assertTrue(self.is_right("bert", "y"))
+
+    def test_of_two_spellings_the_one_that_counts_stays(self) -> None:
+        Path(self.file).write_text("bert:x\nBert:x\n")
+        os.chmod(self.file, 0o600)
+        set_password(self.file, "nel", "x")
+        set_password(self.file, "BERT", "y")
+        self.assertEqual(self.names(), ["bert", "nel"])
 
     def test_what_stood_behind_an_old_hash_goes_with_it(self) -> None:
         set_password(self.file, "julien", "x")

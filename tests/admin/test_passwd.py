@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import pwd
+import subprocess
+import sys
 from pathlib import Path
 
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.accounts.passwd_file import read_passwords
+from lanmail.admin import passwd
 from lanmail.admin.passwd import passwd_command
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class PasswdTests(SynchronousTestCase):
@@ -26,7 +31,11 @@ class PasswdTests(SynchronousTestCase):
     def is_right(self, name: str, password: str) -> bool:
         return read_passwords(self.file, {os.geteuid()}).accounts[name][1].matches(password.encode())
 
+    def sit_at_a_terminal(self) -> None:
+        self.patch(passwd, "_at_a_terminal", lambda: True)  # click's runner gives no terminal
+
     def test_it_asks_twice_and_shows_nothing(self) -> None:
+        self.sit_at_a_terminal()
         result = self.run_it("--file", self.file, "julien", typed="dianaël\ndianaël\n")
         self.assertEqual(result.exit_code, 0, result.output)
         self.assertNotIn("diana", result.output)
@@ -34,8 +43,24 @@ class PasswdTests(SynchronousTestCase):
         self.assertTrue(self.is_right("julien", "dianaël"))
 
     def test_two_different_passwords_are_asked_for_again(self) -> None:
+        self.sit_at_a_terminal()
         self.run_it("--file", self.file, "julien", typed="a\nb\nc\nc\n")
         self.assertTrue(self.is_right("julien", "c"))
+
+    def test_without_a_terminal_a_script_is_told_what_to_give(self) -> None:
+        command = [sys.executable, "-c", "from lanmail.admin.passwd import passwd_command; passwd_command()"]
+        done = subprocess.run([*command, "--file", self.file, "bert"], input=b"x\nx\n", capture_output=True, cwd=ROOT)
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertTrue(done.stderr.endswith(b"Error: standard input is not a terminal; use --stdin\n"), done.stderr)
+        self.assertNotIn(b"Warning", done.stderr)
+        self.assertFalse(os.path.exists(self.file))
+
+    def test_an_account_that_is_there_keeps_its_spelling_and_is_told_by_it(self) -> None:
+        self.run_it("--file", self.file, "--stdin", "bert", typed="x\n")
+        result = self.run_it("--file", self.file, "--stdin", "Bert", typed="y\n")
+        self.assertEqual(result.output, f"bert has a new password in {self.file}\n")
+        self.assertEqual(self.run_it("--file", self.file, "--list").output, "bert\n")
+        self.assertTrue(self.is_right("bert", "y"))
 
     def test_a_script_gives_one_line(self) -> None:
         result = self.run_it("--file", self.file, "--stdin", "julien", typed="dianaël\r\nnot this\n")
