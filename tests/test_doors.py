@@ -194,9 +194,9 @@ class RefusedStartTests(SynchronousTestCase):
                 self.assertNotIn("Traceback", ended.stderr + ended.stdout)
 
     def test_a_log_that_cannot_be_written_is_a_sentence(self) -> None:
-        ended = self.start(Server(self.mktemp(), "maillog_file = /nonexistent/mail.log"))
+        ended = self.start(Server(self.mktemp(), "maillog_file = /proc/mail.log"))
         self.assertNotEqual(ended.returncode, 0)
-        self.assertIn("lanmail: cannot write /nonexistent/mail.log: No such file or directory", ended.stderr)
+        self.assertIn("lanmail: cannot write /proc/mail.log: No such file or directory", ended.stderr)
         self.assertNotIn("Traceback", ended.stderr + ended.stdout)
 
     def test_a_second_instance_on_the_same_queue_is_refused(self) -> None:

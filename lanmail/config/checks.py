@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from lanmail.config.machine import Machine
@@ -98,7 +99,9 @@ def _accounts(settings: Settings, machine: Machine) -> Iterator[Problem]:
         )
     elif uid == 0:
         yield _error(
-            settings, "mail_owner", f"{owner!r} is root; the server must not run as root once its ports are bound"
+            settings,
+            "mail_owner",
+            f"{owner!r} is root; another account must own queue_directory/lanmail, and the mailboxes of a passwd-file",
         )
     system = any(source.kind == "system" for source in settings.accounts)
     if system and not any(machine.exists(f"{folder}/{settings.pam_service}") for folder in PAM_FOLDERS):
@@ -113,14 +116,22 @@ def _accounts(settings: Settings, machine: Machine) -> Iterator[Problem]:
 def _folders(settings: Settings, machine: Machine) -> Iterator[Problem]:
     spool = settings.mail_spool_directory
     if not machine.is_folder(spool):
-        yield _error(
-            settings,
-            "mail_spool_directory",
-            f"there is no folder {spool}; make it with: install -d -g mail -m 2775 {spool}",
-        )
+        yield _error(settings, "mail_spool_directory", _no_folder(spool, machine, "install -d -g mail -m 2775"))
     queue = settings.queue_directory
     if machine.exists(queue) and not machine.is_folder(queue):
-        yield _error(settings, "queue_directory", f"{queue} is not a folder")
+        yield _error(settings, "queue_directory", _no_folder(queue, machine, "install -d"))
+    log = settings.maillog_file
+    if log and machine.is_folder(log):
+        yield _error(settings, "maillog_file", f"{log} is a folder; name the file in it that the log goes to")
+    elif log and not machine.is_folder(os.path.dirname(log)):
+        yield _error(settings, "maillog_file", _no_folder(os.path.dirname(log), machine, "install -d"))
+
+
+def _no_folder(path: str, machine: Machine, make: str) -> str:
+    facts = machine.facts(path)
+    if facts is None:
+        return f"there is no folder {path}; make it with: {make} {path}"
+    return f"{path} is a file, not a folder" if facts.is_file else f"{path} is not a folder"
 
 
 def _files(settings: Settings, machine: Machine) -> Iterator[Problem]:
@@ -128,8 +139,26 @@ def _files(settings: Settings, machine: Machine) -> Iterator[Problem]:
         if why := _unreadable(path, machine):
             yield _warning(settings, "alias_maps", f"cannot read {path}: {why}; there are no aliases from it")
     for source in settings.accounts:
-        if source.kind == "passwd-file" and not machine.exists(source.path):
-            yield _warning(settings, "accounts", f"there is no {source.path}; lanmail passwd makes it")
+        if source.kind == "passwd-file" and (why := _no_passwords(source.path, settings, machine)):
+            yield _warning(settings, "accounts", why)
+
+
+def _no_passwords(path: str, settings: Settings, machine: Machine) -> str:
+    """Why the server would take no passwords from that file, as accounts.passwd_file would refuse it; empty where it would."""
+    facts, owner = machine.facts(path), settings.mail_owner
+    if facts is None:
+        return f"there is no {path}; lanmail passwd makes it"
+    if facts.is_link:
+        return f"{path} is a symbolic link, and nobody of it can log in; name the file itself"
+    if not facts.is_file:
+        return f"{path} is not a regular file, and nobody of it can log in"
+    if facts.uid not in (0, machine.user(owner)):
+        return f"{path} belongs to uid {facts.uid}, who could let anybody in, and nobody of it can log in; chown {owner} {path}"
+    if facts.mode & 0o077:
+        return (
+            f"{path} is open to others (mode {facts.mode & 0o7777:04o}), and nobody of it can log in; chmod 600 {path}"
+        )
+    return ""
 
 
 def _unreadable(path: str, machine: Machine) -> str:

@@ -11,12 +11,29 @@ import socket
 import stat
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 # No list, table or host file of a configuration is longer; what is named by mistake (a device, a mailbox) may be.
 MAX_FILE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Of what stands at a path itself, no link followed. mode: st_mode, the kind of file in it. uid: whose it is."""
+
+    mode: int
+    uid: int
+
+    @property
+    def is_file(self) -> bool:
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_link(self) -> bool:
+        return stat.S_ISLNK(self.mode)
 
 
 class Machine(Protocol):
@@ -45,6 +62,9 @@ class Machine(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether anything stands there."""
+
+    def facts(self, path: str) -> Facts | None:
+        """What stands there; None where nothing does, or it cannot be seen."""
 
 
 class ThisMachine:
@@ -93,6 +113,13 @@ class ThisMachine:
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
+
+    def facts(self, path: str) -> Facts | None:
+        try:
+            found = os.lstat(path)
+        except (OSError, ValueError):  # ValueError: a NUL in the path
+            return None
+        return Facts(found.st_mode, found.st_uid)
 
 
 THIS_MACHINE: Machine = ThisMachine()

@@ -312,7 +312,7 @@ class Settings:
     mail_owner = Parameter(
         ACCOUNT,
         "lanmail",
-        "The account that the server runs as once its ports are bound; it owns queue_directory/lanmail.",
+        "The account that owns queue_directory/lanmail, and the mailboxes of a passwd-file.",
         differs="a Postfix on the same machine keeps its own account",
     )
     queue_directory = Parameter(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lanmail.config.machine import Interface
+from lanmail.config.machine import Facts, Interface
 
 LAN = ("127.0.0.1/8", "192.168.1.1/24", "::1/128", "fd00::1/64")
 
@@ -21,6 +22,7 @@ class FakeMachine:
     accounts: dict[str, int] = field(default_factory=lambda: {"lanmail": 901, "postfix": 102, "root": 0})
     folders: Sequence[str] = ("/var/mail", "/var/spool/mail", "/var/spool/postfix")
     names: dict[str, Sequence[str]] = field(default_factory=dict)
+    rights: dict[str, Facts] = field(default_factory=dict)
 
     def host_name(self) -> str:
         return self.name
@@ -48,3 +50,8 @@ class FakeMachine:
 
     def exists(self, path: str) -> bool:
         return path in self.files or path in self.folders
+
+    def facts(self, path: str) -> Facts | None:
+        if path in self.rights or not self.exists(path):
+            return self.rights.get(path)
+        return Facts(stat.S_IFDIR | 0o755 if path in self.folders else stat.S_IFREG | 0o600, 0)

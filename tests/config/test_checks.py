@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import stat
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from lanmail.config.machine import Facts
 from lanmail.config.settings import read_text
 from tests.config.fake import FakeMachine
 
@@ -22,14 +25,30 @@ class TestChecks(SynchronousTestCase):
         )
 
     def test_root_cannot_own_the_mail(self) -> None:
-        self.assertIn("error: main.cf:1: mail_owner: 'root' is root", self.one("mail_owner = root"))
+        self.assertIn("error: main.cf:1: mail_owner: 'root' is root; another", self.one("mail_owner = root"))
 
     def test_the_spool_must_be_there(self) -> None:
         self.assertIn("install -d -g mail -m 2775 /var/post", self.one("mail_spool_directory = /var/post"))
 
+    def test_a_spool_that_is_a_file_is_called_one(self) -> None:
+        self.assertEqual(
+            self.one("mail_spool_directory = /etc/aliases"),
+            "error: main.cf:1: mail_spool_directory: /etc/aliases is a file, not a folder",
+        )
+
+    def test_a_log_file_needs_a_folder_and_is_none(self) -> None:
+        machine = FakeMachine(folders=("/var/mail", "/var/log"))
+        self.assertEqual(self.problems("maillog_file = /var/log/mail.log", machine), [])
+        self.assertIn("/var/log is a folder; name the file in it", self.one("maillog_file = /var/log/", machine))
+        self.assertEqual(
+            self.one("maillog_file = /var/lgo/mail.log", machine),
+            "error: main.cf:1: maillog_file: there is no folder /var/lgo; make it with: install -d /var/lgo",
+        )
+        self.assertIn("/etc/aliases is a file", self.one("maillog_file = /etc/aliases/log", machine))
+
     def test_a_queue_that_is_a_file_is_an_error_and_a_missing_one_is_not(self) -> None:
         self.assertEqual(self.problems("queue_directory = /var/spool/new"), [])
-        self.assertIn("is not a folder", self.one("queue_directory = /etc/aliases"))
+        self.assertIn("is a file, not a folder", self.one("queue_directory = /etc/aliases"))
 
     def test_missing_aliases_and_a_missing_pam_service_are_warnings(self) -> None:
         found = self.problems("", FakeMachine(files={}))
@@ -43,6 +62,22 @@ class TestChecks(SynchronousTestCase):
         machine = FakeMachine(files={"/etc/aliases": "", "/p": ""})
         self.assertEqual(self.problems("accounts = passwd-file:/p", machine), [])
         self.assertIn("warning: main.cf:1: accounts: there is no /q", self.one("accounts = passwd-file:/q", machine))
+
+    def test_a_passwd_file_that_the_server_would_refuse_is_a_warning(self) -> None:
+        for mode, uid, why in (
+            (stat.S_IFREG | 0o640, 0, "open to others (mode 0640), and nobody of it can log in; chmod 600 /p"),
+            (stat.S_IFREG | 0o604, 901, "open to others (mode 0604)"),
+            (stat.S_IFREG | 0o600, 1000, "belongs to uid 1000"),
+            (stat.S_IFLNK | 0o777, 0, "a symbolic link"),
+            (stat.S_IFDIR | 0o700, 0, "not a regular file"),
+        ):
+            machine = FakeMachine(rights={"/p": Facts(mode, uid)})
+            found = self.one("accounts = passwd-file:/p", machine)
+            self.assertTrue(found.startswith("warning: main.cf:1: accounts: /p "), found)
+            self.assertIn(why, found)
+        for uid in (0, 901):
+            machine = FakeMachine(rights={"/p": Facts(stat.S_IFREG | 0o600, uid)})
+            self.assertEqual(self.problems("accounts = passwd-file:/p", machine), [])
 
     def test_a_mailbox_smaller_than_a_message_is_an_error(self) -> None:
         for text in ("mailbox_size_limit = 1000", "message_size_limit = 99999999", "message_size_limit = 0"):

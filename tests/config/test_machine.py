@@ -52,3 +52,16 @@ class TestThisMachine(SynchronousTestCase):
         self.assertFalse(THIS_MACHINE.is_folder("/etc/passwd"))
         self.assertTrue(THIS_MACHINE.exists("/etc/passwd"))
         self.assertFalse(THIS_MACHINE.exists("/no/such/place"))
+
+    def test_facts_are_of_what_stands_there_itself(self) -> None:
+        file, link = self.mktemp(), self.mktemp()
+        with open(file, "wb"):
+            os.chmod(file, 0o640)
+        os.symlink(file, link)
+        found, linked = THIS_MACHINE.facts(file), THIS_MACHINE.facts(link)
+        assert found and linked
+        self.assertEqual((found.is_file, found.is_link, found.mode & 0o777), (True, False, 0o640))
+        self.assertEqual(found.uid, os.geteuid())
+        self.assertEqual((linked.is_file, linked.is_link), (False, True))
+        self.assertIsNone(THIS_MACHINE.facts("/no/such/place"))
+        self.assertIsNone(THIS_MACHINE.facts("a\0b"))
