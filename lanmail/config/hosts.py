@@ -83,7 +83,7 @@ class Listening:
 
 
 def _listening(text: str, context: Context) -> Listening:
-    versions = _protocols(context.text("inet_protocols"), context)
+    versions, where = _chosen_protocols(context)
     machine: Sequence[Interface] = [one for one in context.machine.interfaces() if one.version in versions]
     chosen: list[IPAddress] = []
     for word in words(text):
@@ -98,14 +98,21 @@ def _listening(text: str, context: Context) -> Listening:
             chosen += [address for address in _addresses(word, context, machine) if address.version in versions]
     unique = list(dict.fromkeys(chosen))
     if not unique:
-        raise BadValue(
-            f"{text!r} with inet_protocols = {context.text('inet_protocols')} leaves no address to listen on"
-        )
+        raise BadValue(f"{text!r}{where} leaves no address to listen on")
     own = [one for one in machine if one.ip in unique]
     for address in unique:
         if not (address.is_loopback or any(one.ip == address for one in machine)):
             context.warn(f"no interface of this machine has the address {address} now")
     return Listening(tuple(str(address) for address in unique), tuple(own))
+
+
+def _chosen_protocols(context: Context) -> tuple[frozenset[Literal[4, 6]], str]:
+    """Those of inet_protocols, and how a sentence names them. Where that value is wrong it is told of itself, and hides nothing here."""
+    try:
+        text = context.text("inet_protocols")
+        return _protocols(text, context), f" with inet_protocols = {text}"
+    except BadValue:
+        return frozenset({4, 6}), ""
 
 
 def _addresses(word: str, context: Context, machine: Sequence[Interface]) -> list[IPAddress]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lanmail.address import canonical_domain
 from lanmail.config.machine import Machine
-from lanmail.config.problems import BadValue
+from lanmail.config.problems import BadParts, BadValue
 from lanmail.config.syntax import TableReference, decoded, logical_lines, table_entries, table_reference, words
-from lanmail.network import Networks
+from lanmail.network import IPNetwork, Networks, parse_network
+
+T = TypeVar("T")
 
 # Postfix compiles these from a text file of the same name; we read that text itself, so that no postmap is needed.
 TEXT_TABLES = frozenset({"hash", "texthash", "lmdb", "btree", "cdb", "dbm", "sdbm"})
@@ -133,31 +136,49 @@ def _read(path: str, machine: Machine) -> bytes:
         raise BadValue(f"cannot read {path}: {error.strerror or error}") from error
 
 
+def _each(text: str, machine: Machine, read: Callable[[Member], T]) -> tuple[tuple[bool, T], ...]:
+    """Every member of a list, read. BadParts with everything that is wrong: whoever mends one part should not meet the next one then."""
+    found: list[tuple[bool, T]] = []
+    faults: list[str] = []
+    for word in words(text):
+        try:
+            for member in members(word, machine):
+                try:
+                    found.append((member.accepted, read(member)))
+                except BadValue as bad:
+                    faults.append(str(bad))
+        except BadValue as bad:
+            faults.append(str(bad))
+    if faults:
+        raise BadParts(faults)
+    return tuple(found)
+
+
 def domains(text: str, machine: Machine, *, subdomains: bool) -> DomainSet:
     """A DomainSet from a list. BadValue for what is no domain."""
-    rules = []
-    for member in members(text, machine):
-        bare = member.pattern.removeprefix(".")
-        try:
-            name = domain(bare)
-        except ValueError:
-            raise BadValue(f"{member} is not a domain") from None
-        rules.append((member.accepted, "." + name if bare != member.pattern else name))
-    return DomainSet(tuple(rules), subdomains)
+    return DomainSet(_each(text, machine, _domain), subdomains)
+
+
+def _domain(member: Member) -> str:
+    bare = member.pattern.removeprefix(".")
+    try:
+        name = domain(bare)
+    except ValueError:
+        raise BadValue(f"{member} is not a domain") from None
+    return "." + name if bare != member.pattern else name
 
 
 def networks(text: str, machine: Machine) -> Networks:
     """Networks from a list. BadValue for what is no network, with the network that was probably meant."""
-    return Networks(
-        tuple((member.accepted, network) for member in members(text, machine) for _, network in _network(member).rules)
-    )
+    return Networks(_each(text, machine, _network))
 
 
-def _network(member: Member) -> Networks:
+def _network(member: Member) -> IPNetwork:
     try:
-        return Networks.of(member.pattern)
+        return parse_network(member.pattern)
     except ValueError as error:
-        raise BadValue(f"{member}: {error}") from error
+        # The sentence begins with what was written; the member knows in which file.
+        raise BadValue(f"{member}{str(error).removeprefix(member.pattern)}") from error
 
 
 def domain(text: str) -> str:

@@ -68,3 +68,25 @@ class BadValue(ValueError):
     """
 
     culprit: str = ""
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """One sentence for each thing that is wrong with it."""
+        return (str(self),)
+
+
+class BadParts(BadValue):
+    """A list with wrong parts, each its own fault; told once, and no more than FAULTS of them, since a file named by mistake has many."""
+
+    FAULTS = 20
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        found = tuple(dict.fromkeys(faults))
+        if len(found) > self.FAULTS:
+            found = (*found[: self.FAULTS], f"and {len(found) - self.FAULTS} more like these")
+        self._faults = found
+        super().__init__("; ".join(found))
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        return self._faults

@@ -203,10 +203,9 @@ class _Reader:
         culprit = bad.culprit or name
         if name not in self._assigned and self.has_errors:
             return
-        text = f"{culprit}: {bad}"
-        if isinstance(bad, Undefined):
-            text += suggestion(bad.name)
-        self._say(Severity.ERROR, self._place(culprit), text)
+        near = suggestion(bad.name) if isinstance(bad, Undefined) else ""
+        for fault in bad.faults:
+            self._say(Severity.ERROR, self._place(culprit), f"{culprit}: {fault}{near}")
 
     def _written(self, name: str) -> Written:
         if name in self._broken:

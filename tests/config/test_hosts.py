@@ -45,6 +45,13 @@ class TestListening(SynchronousTestCase):
             with self.assertRaises(BadValue):
                 self.listening(text, protocols)
 
+    def test_wrong_protocols_are_not_held_against_the_addresses_and_do_not_hide_what_is_wrong_with_them(self) -> None:
+        self.assertEqual(self.listening("192.168.1.1", "ipv5").addresses, ("192.168.1.1",))
+        for text, why in (("eth0", "eth0: /etc/hosts has no such name"), ("", "'' leaves no address")):
+            with self.assertRaises(BadValue) as caught:
+                self.listening(text, "ipv5")
+            self.assertTrue(str(caught.exception).startswith(why), str(caught.exception))
+
     def test_a_literal_is_our_own_where_we_listen(self) -> None:
         self.assertTrue(self.listening("all").is_own("192.168.1.1"))
         self.assertTrue(self.listening("all").is_own("::ffff:192.168.1.1"))

@@ -86,4 +86,24 @@ class TestNetworkLists(SynchronousTestCase):
     def test_a_network_that_cannot_be_is_refused_with_what_was_meant(self) -> None:
         with self.assertRaises(BadValue) as caught:
             networks("192.168.1.1/24", FakeMachine())
-        self.assertIn("perhaps you mean 192.168.1.0/24", str(caught.exception))
+        self.assertEqual(
+            str(caught.exception),
+            "192.168.1.1/24 has bits set behind its netmask; perhaps you mean 192.168.1.0/24",
+        )
+
+    def test_all_that_is_wrong_is_told_at_once_and_with_its_file(self) -> None:
+        machine = FakeMachine(files={"/lan": "10.0.0.0/33\n10.0.0.1\nfoo\n"})
+        with self.assertRaises(BadValue) as caught:
+            networks("bar ! /lan, 10.0.0.0/8 bar", machine)
+        no = "is not a network, such as 192.168.1.0/24 or [fd00::]/8"
+        self.assertEqual(
+            caught.exception.faults,
+            (f"bar {no}", "a ! with nothing behind it", f"10.0.0.0/33 (in /lan) {no}", f"foo (in /lan) {no}"),
+        )
+
+    def test_of_a_file_that_was_named_by_mistake_not_every_word_is_told(self) -> None:
+        machine = FakeMachine(files={"/text": " ".join(f"word{number}" for number in range(1000))})
+        with self.assertRaises(BadValue) as caught:
+            networks("/text", machine)
+        self.assertEqual(len(caught.exception.faults), 21)
+        self.assertEqual(caught.exception.faults[-1], "and 980 more like these")

@@ -101,6 +101,28 @@ class TestReading(SynchronousTestCase):
             "main.cf:1: inet_interfaces: nowhere.example: /etc/hosts has no such name, and DNS is not asked; write the address itself",
         )
 
+    def test_interfaces_and_protocols_that_are_both_wrong_are_told_once_each(self) -> None:
+        for lines in (
+            "inet_protocols = ipv5\ninet_interfaces = eth0\n",
+            "inet_protocols = $nonsense\ninet_interfaces = eth0\n",
+        ):
+            found = [str(one) for one in reading(lines).problems]
+            self.assertEqual(
+                [one.split(":")[1:3] for one in found], [["1", " inet_protocols"], ["2", " inet_interfaces"]]
+            )
+            self.assertIn("eth0: /etc/hosts has no such name", found[1])
+
+    def test_every_fault_of_a_list_is_a_problem_of_its_own(self) -> None:
+        network = "is not a network, such as 192.168.1.0/24 or [fd00::]/8"
+        self.assertEqual(
+            [str(one) for one in reading("mynetworks = 192.168.1.0/33, foo.lan, fd00::/8, foo.lan /none").problems],
+            [
+                f"main.cf:1: mynetworks: 192.168.1.0/33 {network}",
+                f"main.cf:1: mynetworks: foo.lan {network}",
+                "main.cf:1: mynetworks: cannot read /none: No such file or directory",
+            ],
+        )
+
     def test_what_is_shown_of_a_wrong_value_is_the_default(self) -> None:
         self.assertEqual(reading("smtp_port = smtp").settings.smtp_port, 25)
 
