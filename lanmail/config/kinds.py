@@ -189,6 +189,10 @@ def _alias_files(text: str, context: Context) -> tuple[str, ...]:
     paths = []
     for word in words(text):
         table = table_reference(word)
+        if word.startswith("/"):
+            # Postfix wants a type; here every type is the text itself, so a path can mean nothing else.
+            paths.append(_path(word, context))
+            continue
         if table is None:
             raise BadValue(f"{word} is not a table, such as hash:/etc/aliases")
         paths.append(_path(lists.text_of(table), context))
@@ -254,7 +258,23 @@ def _endpoints(text: str, context: Context) -> tuple[str, ...]:
     for description in descriptions:
         if not re.match(r"[a-z][a-z0-9]*:", description):
             raise BadValue(f"{description!r} is no Twisted endpoint, such as tcp:2525 or systemd:domain=INET:index=0")
+        _check_port(description)
     return descriptions
+
+
+def _check_port(description: str) -> None:
+    """BadValue for a TCP endpoint whose port Twisted would not take, which it says only at the start, and in words of Python's."""
+    # A colon behind a backslash is part of a value, as in interface=\:\:1.
+    kind, *parts = re.split(r"(?<!\\):", description.removeprefix("haproxy:"))
+    if kind not in ("tcp", "tcp6"):
+        return
+    named = [part.removeprefix("port=") for part in parts if part.startswith("port=") or "=" not in part]
+    port = named[0] if named else ""
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise BadValue(
+            f"{description!r}: {repr(port) if port else 'nothing'} stands where the port should;"
+            " it is a number up to 65535, and the name of a service is not taken"
+        )
 
 
 ENDPOINTS = Kind("list of Twisted endpoints, separated by white space", _endpoints)

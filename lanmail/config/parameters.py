@@ -196,7 +196,7 @@ class Settings:
     alias_maps = Parameter(
         ALIAS_FILES,
         "hash:/etc/aliases",
-        "The alias files, aliases(5). hash:, texthash:, lmdb: and the like all read the text itself.",
+        "The alias files, aliases(5). hash:, texthash:, lmdb: and the like all read the text itself, as does a path alone.",
         differs="Postfix also asks NIS where it was built with it",
     )
     alias_database = Parameter(

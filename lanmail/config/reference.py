@@ -103,7 +103,9 @@ file the later line wins. `lanmail config` shows what a file comes to, and every
 - **Lists of domains and of networks.** Read from left to right; the first pattern that matches decides, and `!` before it turns it
   round. `/file` stands for the patterns in that file. `hash:/file` stands for the keys in that file, and so do `texthash:`,
   `lmdb:`, `btree:`, `cdb:`, `dbm:` and `sdbm:`: the text itself is read, and no `postmap` is needed. `pcre:`, `regexp:`, `cidr:`,
-  `ldap:` and the other types are errors. IPv6 networks have brackets, `[fd00::]/8`; a network with bits behind its netmask is an error.
+  `ldap:` and the other types are errors. IPv6 networks have brackets, `[fd00::]/8`, as Postfix wants them; without brackets, `fd00::/8`,
+  they are taken too. A network with bits behind its netmask is an error.
+- **Lists of alias files.** `hash:/etc/aliases`, with the same types; a path without a type, `/etc/aliases`, is that text file too.
 - **Times.** A whole number with `s` (seconds, also without a letter), `m`, `h`, `d` or `w`.
 - **Octets.** A whole number in digits alone; 0 is "no limit" where the parameter says so.
 - **Ports.** 0 to 65535; 0 is "none".

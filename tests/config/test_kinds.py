@@ -105,6 +105,22 @@ class TestKinds(SynchronousTestCase):
         self.assertEqual(read(kinds.ENDPOINTS, ""), ())
         self.refused(kinds.ENDPOINTS, "2525", "127.0.0.1:2525")
 
+    def test_the_port_of_a_tcp_endpoint_is_a_number(self) -> None:
+        for text in (
+            *("tcp:25", "tcp:port=25:interface=127.0.0.1", "tcp6:interface=\\:\\:1:port=25", "tcp:0", "haproxy:tcp:25"),
+            *("systemd:domain=INET:index=0", "unix:/run/x", "nonsense:1"),
+        ):
+            self.assertEqual(read(kinds.ENDPOINTS, text), (text,))
+        for text in ("tcp:foo", "tcp6:smtp", "haproxy:tcp:foo", "tcp:port=foo", "tcp:65536", "tcp:-1", "tcp:", "tcp:٣"):
+            with self.assertRaises(BadValue) as caught:
+                read(kinds.ENDPOINTS, text)
+            self.assertIn("the name of a service is not taken", str(caught.exception))
+        self.refused(kinds.ENDPOINTS, "tcp:interface=127.0.0.1", "tcp:25 tcp:foo")
+
+    def test_an_alias_file_may_be_named_without_a_type(self) -> None:
+        self.assertEqual(read(kinds.ALIAS_FILES, "/etc/aliases, lmdb:/more"), ("/etc/aliases", "/more"))
+        self.refused(kinds.ALIAS_FILES, "aliases", "hash:aliases", "nis:mail.aliases")
+
     def test_names_of_accounts_and_services_are_no_paths(self) -> None:
         self.assertEqual(read(kinds.ACCOUNT, "lanmail"), "lanmail")
         for text in ("", "../x", "a b", "-r", "a/b", "."):
