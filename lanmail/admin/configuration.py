@@ -10,7 +10,7 @@ from lanmail.config.postfix import known_parameters
 from lanmail.config.settings import Reading, place_of, read, suggestion
 
 
-@click.command("config")
+@click.command("config", short_help="Show what is configured, and what is wrong.")
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--config", "-c", "file", metavar="FILE", help="The main.cf; else ./main.cf, then /etc/lanmail/main.cf.")
 @click.option("-o", "overrides", metavar="NAME=VALUE", multiple=True, help="A parameter, over what the file says.")
@@ -22,7 +22,7 @@ def config_command(
 ) -> None:
     """Show what is configured and what is wrong with it; with NAMEs, those parameters alone, as postconf does.
 
-    Without NAMEs the status is 1 if a server would not start with it.
+    Without NAMEs the status is 1 if there is an error: then a server would not start. Ports and rights are seen at the start.
     """
     path = place_of(file)
     if path is None:

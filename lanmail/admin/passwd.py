@@ -14,13 +14,13 @@ from lanmail.accounts.passwd_file import UnsafeFile, read_passwords
 from lanmail.config.settings import place_of, read
 
 
-@click.command("passwd")
+@click.command("passwd", short_help="Set passwords of a passwd-file, list or delete its accounts.")
 @click.argument("name", required=False)
 @click.option(
     "--file", "file", type=click.Path(), help="The passwd-file. Without it, the one that main.cf names in accounts."
 )
 @click.option(
-    "--config", type=click.Path(), help="The main.cf to look in; by default ./main.cf, then /etc/lanmail/main.cf."
+    "--config", "-c", type=click.Path(), help="The main.cf to look in; by default ./main.cf, then /etc/lanmail/main.cf."
 )
 @click.option("--stdin", is_flag=True, help="Read the password from one line of standard input.")
 @click.option("--delete", "deleting", is_flag=True, help="Take the account out of the file. Its mailbox stays.")
