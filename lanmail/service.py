@@ -353,13 +353,7 @@ class LanMail(Service):
             )
             return self._guards.accounts(self._reactor, settings.user_ids, log.report)
         owner = self._owner
-        source = PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)
-        self._warn(source.unusable())
-        return source
-
-    def _warn(self, warning: str | None) -> None:
-        if warning:
-            self._warnings.append(warning)
+        return PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)
 
     def _missing_rights(self) -> list[str]:
         if os.geteuid() == 0 or self._guards is None:
