@@ -113,7 +113,7 @@ class Incoming(Protocol):
     async def commit(self) -> str:
         """The message is whole. Returns its queue id once every recipient's copy is on stable storage.
 
-        Raises TemporaryFailure or PermanentFailure, and then nothing of it is kept anywhere.
+        Raises TemporaryFailure or PermanentFailure, after the log was told, and then nothing of it is kept anywhere.
         """
 
     def abort(self) -> None:

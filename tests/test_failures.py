@@ -195,9 +195,11 @@ class MailboxTests(FailureCase):
         before = len(server.describe())
         self.assertRegex(self.deliver(server, name), r"^451 4\.3\.0 ")
         self.assertRegex(self.log_in(server, name).answer, r"^-ERR \[SYS/TEMP\] ")
-        # Once for the mail and once for the login.
-        told = re.findall(rf"warning: mailbox of {name} refused: .*/{name} {why}", server.describe()[before:])
-        self.assertEqual(len(told), 2, server.describe()[before:])
+        log = server.describe()[before:]
+        # Once for the mail and once for the login; and the mail's refusal once, with its id.
+        self.assertEqual(len(re.findall(rf"warning: mailbox of {name} refused: .*/{name} {why}", log)), 2, log)
+        self.assertEqual(len(re.findall(r": \w+: reject: END-OF-MESSAGE ", log)), 1, log)
+        self.assertNotIn("NOQUEUE", log)
 
     def test_a_mailbox_that_is_a_link(self) -> None:
         server = self.watched(house())

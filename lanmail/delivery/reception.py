@@ -85,6 +85,12 @@ class _Envelope:
     def client(self) -> str:
         return f"unknown[{self.peer.host or 'local'}]"
 
+    @property
+    def greeted(self) -> str:
+        """How, as Postfix's log says it: ``proto=ESMTP helo=<pc>``."""
+        helo = f" helo=<{self.greeting.name}>" if self.greeting.name else ""
+        return ("proto=ESMTP" if self.greeting.extended else "proto=SMTP") + helo
+
 
 @implementer(ITransactions)
 class Transactions:
@@ -105,14 +111,13 @@ class Transactions:
             route = await self._reception.router.recipient(address, Client(envelope.peer.host, self.login))
         except DeliveryFailure as failure:
             _smtpd.info(
-                "{id}: reject: RCPT from {client}: {status}; from=<{sender}> to=<{address}> proto={proto} helo=<{helo}>",
+                "{id}: reject: RCPT from {client}: {status}; from=<{sender}> to=<{address}> {greeting}",
                 id=envelope.queue_id or "NOQUEUE",
                 client=envelope.client,
                 status=failure.status,
                 sender=envelope.sender,
                 address=address,
-                proto="ESMTP" if envelope.greeting.extended else "SMTP",
-                helo=envelope.greeting.name,
+                greeting=envelope.greeted,
             )
             raise
         if not envelope.queue_id:
@@ -125,7 +130,7 @@ class Transactions:
     def data(self) -> Incoming:
         envelope, self._envelope = self._current(), None
         assert envelope.routes, "DATA without a recipient"
-        return _Arrival(self._reception, envelope, self.login).incoming()
+        return _Arrival(self._reception, envelope, self.login)
 
     def reset(self) -> None:
         self._envelope = None
@@ -163,48 +168,55 @@ class Transactions:
 
 
 class _Arrival:
-    """One message from DATA on: filtered, judged, delivered, and told about in the log."""
+    """interfaces.Incoming: one message from DATA on, filtered, judged, delivered, and told about in the log."""
 
     def __init__(self, reception: Reception, envelope: _Envelope, login: str | None) -> None:
         self._reception = reception
         self._envelope = envelope
         self._login = login
         self._top = TopHeader(reception.drop)
+        self._text = IncomingMessage(reception.folder, envelope.queue_id, self._top, self._delivered)
         # One copy for each mailbox, however many recipients led to it: the first of them is named in it.
         self._mailboxes: dict[str, Destination] = {}
         for route in envelope.routes:
             for destination in route.mailboxes:
                 self._mailboxes.setdefault(destination.user.name, destination)
 
-    def incoming(self) -> IncomingMessage:
-        return IncomingMessage(self._reception.folder, self._envelope.queue_id, self._top, self._delivered)
+    async def write(self, chunk: bytes) -> None:
+        await self._text.write(chunk)
 
-    async def _delivered(self, content: Content) -> str:
-        envelope, queue_id = self._envelope, self._envelope.queue_id
-        _cleanup.info("{id}: message-id={message_id}", id=queue_id, message_id=self._top.message_id or "<>")
+    async def commit(self) -> str:
+        envelope = self._envelope
         try:
-            self._must_have_an_end()
-            _qmgr.info(
-                "{id}: from=<{sender}>, size={size}, nrcpt={count} (queue active)",
-                id=queue_id,
-                sender=envelope.sender,
-                size=self._top.size,
-                count=len(envelope.routes),
-            )
-            if self._mailboxes:
-                await self._reception.delivery.deliver(queue_id, content, self._copies())
+            return await self._text.commit()
         except DeliveryFailure as failure:
             _cleanup.info(
-                "{id}: reject: END-OF-MESSAGE from {client}: {status}; from=<{sender}> to=<{address}> proto={proto} helo=<{helo}>",
-                id=queue_id,
+                "{id}: reject: END-OF-MESSAGE from {client}: {status}; from=<{sender}> to=<{address}> {greeting}",
+                id=envelope.queue_id,
                 client=envelope.client,
                 status=failure.status,
                 sender=envelope.sender,
                 address=envelope.routes[0].original,
-                proto="ESMTP" if envelope.greeting.extended else "SMTP",
-                helo=envelope.greeting.name,
+                greeting=envelope.greeted,
             )
             raise
+
+    def abort(self) -> None:
+        self._text.abort()
+
+    async def _delivered(self, content: Content) -> str:
+        envelope, queue_id = self._envelope, self._envelope.queue_id
+        _cleanup.info("{id}: message-id={message_id}", id=queue_id, message_id=self._top.message_id or "<>")
+        self._must_have_an_end()
+        _qmgr.info(
+            "{id}: from=<{sender}>, size={size}, nrcpt={count} (queue active)",
+            id=queue_id,
+            sender=envelope.sender,
+            size=self._top.size,
+            count=len(envelope.routes),
+        )
+        if self._mailboxes:
+            await self._reception.delivery.deliver(queue_id, content, self._copies())
         self._tell_success()
         return queue_id
 

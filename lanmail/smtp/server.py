@@ -125,7 +125,8 @@ class LanSMTP(smtp.ESMTP):
                 case Hold():
                     await deferLater(self.factory.clock, self.factory.limits.error_sleep_time)
         except DeliveryFailure as failure:
-            self.session.refuse(failure.status)
+            # Twisted's own avatars know no log.
+            self.session.refuse(failure.status, told=not isinstance(self._transactions, StockTransactions))
         else:
             self.session.accept(queue_id)
 

@@ -112,8 +112,11 @@ class SmtpSession(Conversation[Event]):
                 held, self._held = self._held, b""
                 self._send(held)
 
-    def refuse(self, status: Status) -> None:
-        """What was asked for is not done, and why. A refused Content is told at the end of the message."""
+    def refuse(self, status: Status, *, told: bool = True) -> None:
+        """What was asked for is not done, and why. A refused Content is told at the end of the message.
+
+        told: the log has the refusal already where it is a recipient's or a whole message's, from the avatar, which knows the queue id.
+        """
         asked, self._asked = self._asked, None
         self._answered()
         match asked:
@@ -123,8 +126,8 @@ class SmtpSession(Conversation[Event]):
             case Auth(mechanism, username):
                 self._story.login_failed(mechanism, username, status)
                 self._refused(status)
-            case Recipient():
-                self._refused(status)  # the avatar has told the log, which knows the queue id
+            case Recipient() | EndOfMessage() if told:
+                self._refused(status)
             case Reset() | Hold() | None:
                 raise AssertionError(f"{asked} cannot be refused")
             case _:
@@ -137,7 +140,7 @@ class SmtpSession(Conversation[Event]):
         if isinstance(self._asked, Reset | Hold):
             self.accept()
         else:
-            self.refuse(replies.AUTH_LATER if isinstance(self._asked, Auth) else replies.BROKEN)
+            self.refuse(replies.AUTH_LATER if isinstance(self._asked, Auth) else replies.BROKEN, told=False)
 
     # what the rim says
 

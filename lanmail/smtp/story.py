@@ -63,7 +63,7 @@ class Story:
             sender=str(sender or NULL_SENDER),
             to="" if recipient is None else f" to=<{recipient}>",
             proto="ESMTP" if greeting and greeting.extended else "SMTP",
-            helo="" if greeting is None else f" helo=<{greeting.name}>",
+            helo=f" helo=<{greeting.name}>" if greeting and greeting.name else "",
         )
 
 

@@ -77,7 +77,7 @@ class IncomingFolder:
         """OSError where the folder cannot be made."""
         self.path = path
         self.in_thread = in_thread
-        self._report = report
+        self.report = report
         os.makedirs(path, mode=0o700, exist_ok=True)
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -116,7 +116,7 @@ class IncomingFolder:
             except FileNotFoundError:
                 pass
             except OSError as error:
-                self._report(
+                self.report(
                     "warning: cannot remove {path}: {reason}", path=os.path.join(self.path, name), reason=error.strerror
                 )
         return swept
@@ -157,6 +157,12 @@ class IncomingMessage:
         if self._file is not None:
             await self._flush()
         if self._trouble is not None:
+            self._folder.report(
+                "warning: {id}: cannot write {path}: {reason}",
+                id=self._queue_id,
+                path=self._folder.path_of(self._queue_id),
+                reason=self._trouble.strerror,
+            )
             self._throw_away()
             raise storage_failure(self._trouble)
         if self._file is None:

@@ -247,6 +247,45 @@ class LogTests(ReceptionTestCase):
             ],
         )
 
+    def test_a_refused_message_is_told_once_with_its_id_and_without_a_helo_that_nobody_gave(self) -> None:
+        house = self.house("ann", hopcount_limit=1)
+        for greeting, told in ((Greeting("pc", True), "proto=ESMTP helo=<pc>"), (Greeting("", False), "proto=SMTP")):
+            self.events.clear()
+            self.assertIsInstance(self.failure(house, b"\r\n", greeting), PermanentFailure)
+            queue_id, _, _ = self.log()[0].removeprefix("smtpd: ").partition(":")
+            rejected = [line for line in self.log() if "reject" in line]
+            self.assertEqual(
+                rejected,
+                [
+                    f"cleanup: {queue_id}: reject: END-OF-MESSAGE from unknown[192.168.1.5]: 554 5.4.0 Error: too many hops;"
+                    f" from=<a@b.example> to=<ann@lan.example> {told}"
+                ],
+            )
+
+    def test_a_message_for_which_the_spool_has_no_room_is_told_once_with_its_id_and_the_reason(self) -> None:
+        house = self.house("ann")
+        os.rmdir(house.incoming.path)
+        self.assertIsInstance(self.failure(house, b"x" * 100_000, Greeting("pc", True)), TemporaryFailure)
+        client, *rest = self.log()
+        queue_id, _, _ = client.removeprefix("smtpd: ").partition(":")
+        (rejected,) = rest
+        self.assertIn(f"cleanup: {queue_id}: reject: END-OF-MESSAGE from unknown[192.168.1.5]: 451 4.3.0 ", rejected)
+        path = os.path.join(house.incoming.path, queue_id)
+        self.assertEqual(house.report, [f"warning: {queue_id}: cannot write {path}: No such file or directory"])
+
+    def failure(self, house: House, text: bytes, greeting: Greeting) -> object:
+        """What the end of such a message to ann raises."""
+
+        async def talk() -> str:
+            avatar = house.reception(None)
+            await avatar.begin(address("a@b.example"), MailParameters(), greeting, Peer("192.168.1.5"))
+            await avatar.recipient(address("ann@lan.example"))
+            incoming = avatar.data()
+            await incoming.write(text)
+            return await incoming.commit()
+
+        return self.failureResultOf(Deferred.fromCoroutine(talk())).value
+
 
 class InterfaceTests(ReceptionTestCase):
     def test_the_avatar_is_what_it_says(self) -> None:

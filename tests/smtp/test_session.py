@@ -381,6 +381,24 @@ class LogTests(SynchronousTestCase):
             talk.reports, ["disconnect from unknown[192.168.1.5] ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4"]
         )
 
+    def test_a_refused_message_is_told_by_whoever_refused_it_and_not_again(self) -> None:
+        talk = Talk()
+        talk.decide = lambda event: Status(452, "4.3.1", "Full") if isinstance(event, EndOfMessage) else None
+        talk.hears(BEGIN + b"x\r\n.\r\nQUIT\r\n")
+        self.assertFalse([line for line in talk.reports if "reject" in line])
+
+    def test_a_message_that_nobody_could_tell_about_is_told_here(self) -> None:
+        class Breaking(Talk):
+            def _answer(self, event: Event) -> None:
+                if isinstance(event, EndOfMessage):
+                    self.session.fail()
+                else:
+                    super()._answer(event)
+
+        talk = Breaking()
+        self.assertEqual(talk.codes(BEGIN + b"x\r\n.\r\n")[-1], "451 4.3.0")
+        self.assertIn("NOQUEUE: reject: END-OF-MESSAGE from unknown[192.168.1.5]: 451 4.3.0 ", talk.reports[-1])
+
     def test_a_size_that_is_refused_is_told_with_all_that_is_known(self) -> None:
         for greeting, told in ((b"EHLO portable\r\n", "proto=ESMTP helo=<portable>"), (b"", "proto=SMTP")):
             talk = Talk(SmtpLimits(message_size_limit=3))

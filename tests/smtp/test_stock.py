@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import formatEvent
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory, IMessageSMTP
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from lanmail.interfaces import ITransactions
+from lanmail.maillog import mail_events
 from lanmail.smtp.stock import StockTransactions
 from lanmail.twisted_mail import smtp
 from tests.dialogue import MemoryTransport
@@ -113,6 +115,17 @@ class StockTests(SynchronousTestCase):
         _, client = self.connected()
         client.say(b"EHLO c\r\nMAIL FROM:<evil@x>\r\nMAIL FROM:<a@x>\r\nRCPT TO:<x@y>\r\n")
         self.assertEqual([line[:9] for line in said(client)[-3:]], ["553 5.0.0", "250 2.1.0", "550 5.0.0"])
+
+    def test_its_refusals_are_told_to_the_log_since_it_knows_none(self) -> None:
+        lines: list[str] = []
+        observer = lambda event: lines.append(formatEvent(event))  # noqa: E731
+        mail_events.addObserver(observer)
+        self.addCleanup(mail_events.removeObserver, observer)
+        delivery, client = self.connected()
+        delivery.results = [fail(smtp.SMTPServerError(451, "The disk is full"))]
+        client.say(b"EHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<x@y>\r\nRCPT TO:<nel@x>\r\nDATA\r\n.\r\n")
+        rejected = [line for line in lines if "reject" in line]
+        self.assertEqual([line.split()[2] for line in rejected], ["RCPT", "END-OF-MESSAGE"], rejected)
 
     def test_later_stays_later(self) -> None:
         """Twisted's own server makes 550 of this 451."""

@@ -30,10 +30,12 @@ class StoryTests(SynchronousTestCase):
     def test_a_refusal_tells_who_wrote_to_whom_and_how(self) -> None:
         self.story.refused("RCPT", FULL, Address("a", "b"), Address("c", "d"), Greeting("c", extended=True))
         self.story.refused("DATA", FULL, None, None, None)
+        self.story.refused("DATA", FULL, None, None, Greeting("", extended=True))
         self.assertEqual(
             self.lines,
             [
                 f"NOQUEUE: reject: RCPT from unknown[192.168.1.5]: {FULL}; from=<a@b> to=<c@d> proto=ESMTP helo=<c>",
                 f"NOQUEUE: reject: DATA from unknown[192.168.1.5]: {FULL}; from=<> proto=SMTP",
+                f"NOQUEUE: reject: DATA from unknown[192.168.1.5]: {FULL}; from=<> proto=ESMTP",
             ],
         )

@@ -176,6 +176,9 @@ class TroubleTests(IncomingTestCase):
             self.fail_with(errno.ENOSPC, at)
             told = self.status_after(*([b"x" * 140_000] * 5))
             self.assertEqual(told, "452 4.3.1 Insufficient system storage")
+            path = os.path.join(self.path, "222CF6745D")
+            self.assertEqual(self.report, [f"warning: 222CF6745D: cannot write {path}: No space left on device"])
+            self.report.clear()
 
     def test_an_error_of_the_disk_is_told_at_the_end(self) -> None:
         self.fail_with(errno.EIO, 1)
