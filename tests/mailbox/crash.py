@@ -95,15 +95,17 @@ def child(folder: str, seed: str, window: int) -> None:
         os.write(1, b"done\n")
 
 
-def play(folder: str, rounds: int, seed: int) -> Outcome:
-    """So many rounds with a mailbox in that folder."""
+def play(folder: str, rounds: int, seed: int, hits: int = 0, most: int = 0) -> Outcome:
+    """So many rounds with a mailbox in that folder, and up to ``most`` until so many were killed in the middle of either kind of work."""
     outcome = Outcome()
     chance = random.Random(seed)
     messages = [message(chance, n) for n in range(30)]
     path = os.path.join(folder, "ann")
     with open(path, "wb") as file:
         file.write(b"".join(messages))
-    for turn in range(rounds):
+    for turn in range(max(rounds, most)):
+        if turn >= rounds and min(outcome.in_expunge, outcome.in_append) >= hits:
+            break
         window = chance.choice([512, 4096, 65536, 16 << 20])
         words = killed(folder, f"{seed} {turn}", window, messages, chance.uniform(0.0, 0.25))
         messages = check(folder, f"{seed} {turn}", words, messages, outcome, chance)

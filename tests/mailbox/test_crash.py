@@ -13,9 +13,9 @@ class Killed(SynchronousTestCase):
     def test_the_mailbox_is_as_before_or_as_after(self) -> None:
         folder = os.path.abspath(self.mktemp())
         os.mkdir(folder)
-        outcome = play(folder, rounds=10, seed=1)
+        # Where a kill falls is chance, and how the machine is loaded. Nearly every round hits one or the other.
+        outcome = play(folder, rounds=10, seed=1, hits=2, most=100)
         self.assertEqual(outcome.faults, [])
-        self.assertEqual(outcome.rounds, 10)
-        self.assertEqual(outcome.as_before + outcome.as_after, 10)
-        # Not by luck alone: some were killed in the middle.
-        self.assertGreater(outcome.in_expunge + outcome.in_append, 2, str(outcome))
+        self.assertGreaterEqual(outcome.rounds, 10)
+        self.assertEqual(outcome.as_before + outcome.as_after, outcome.rounds)
+        self.assertGreaterEqual(min(outcome.in_expunge, outcome.in_append), 2, str(outcome))
