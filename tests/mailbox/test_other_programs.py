@@ -134,6 +134,7 @@ class Contest:
         self.mailbox.lock(create=True).release()
         self.dovecot_locks = "dotlock fcntl"
         self.faults: list[str] = []
+        self.lost = False  # what is wrong is known, and nobody need go on
         self.rewritten = 0  # times that mutt wrote the file anew
         self.said = ""  # by the program that failed last
         self.busy: Counter[str] = Counter()
@@ -219,7 +220,7 @@ class Contest:
         """So often, or until that many seconds are over: it leaves the file alone where it has changed since it was read."""
         until = time.monotonic() + limit
         turn = 1
-        while self.rewritten < times and time.monotonic() < until:
+        while self.rewritten < times and time.monotonic() < until and not self.lost:
             self.mutt_flags_all(turn)
             turn += 1
 
@@ -267,6 +268,8 @@ class Contest:
         def work() -> None:
             for number in numbers:
                 for _ in range(20):
+                    if self.lost:
+                        return
                     if getattr(self, program)(f"{program}-{number}"):
                         break
                     # mutt looks at the first line before it locks, and procmail puts one octet into an empty file and sleeps a second.
@@ -308,6 +311,9 @@ class AllAtOnce(SynchronousTestCase):
                     gone += contest.expunge(chance)
                 # Or the others hardly get their turn: mutt gives up where the file has changed since it read it.
                 time.sleep(0.5 if enough else 0.02)
+        except BaseException:
+            contest.lost = True
+            raise
         finally:
             for thread in threads:
                 thread.join()
