@@ -310,7 +310,7 @@ class AllAtOnce(SynchronousTestCase):
                 if chance.random() < 0.2:
                     gone += contest.expunge(chance)
                 # Or the others hardly get their turn: mutt gives up where the file has changed since it read it.
-                time.sleep(0.5 if enough else 0.02)
+                time.sleep(1.5 if enough else 0.02)
         except BaseException:
             contest.lost = True
             raise
