@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from lanmail.interfaces import InThread, Report
 from lanmail.mailbox.mbox import Quoting
 from lanmail.message import TopHeader
+from lanmail.spool.folder import Folder
 from lanmail.status import Status, TemporaryFailure
 
 # Up to this many octets a message stays in memory. Most mail is smaller, and a thousand clients may be at it at once.
@@ -70,22 +71,13 @@ class Content:
                 os.unlink(self.path)
 
 
-class IncomingFolder:
-    """``<state>/incoming``: made when missing (0700). One file for each large message, named by its queue id."""
+class IncomingFolder(Folder):
+    """``<state>/incoming``. One file for each large message, named by its queue id."""
 
     def __init__(self, path: str, in_thread: InThread, report: Report) -> None:
-        """OSError where the folder cannot be made."""
-        self.path = path
+        super().__init__(path)
         self.in_thread = in_thread
         self.report = report
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        """Let go of the folder; nothing may be taken in afterwards. May be called more than once."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def path_of(self, name: str) -> str:
         assert name and "/" not in name and not name.startswith(".")
@@ -100,18 +92,14 @@ class IncomingFolder:
             os.fsync(fd)
         finally:
             os.close(fd)
-        os.fsync(self._fd)
-
-    def names(self) -> list[str]:
-        """Of the files that are there."""
-        return os.listdir(self._fd)
+        self.sync_names()
 
     def sweep(self, names: Collection[str]) -> int:
         """Remove these files, which a crash left; how many went. Blocks."""
         swept = 0
         for name in names:
             try:
-                os.unlink(name, dir_fd=self._fd)
+                os.unlink(name, dir_fd=self._folder)
                 swept += 1
             except FileNotFoundError:
                 pass

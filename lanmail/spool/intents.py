@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lanmail.interfaces import User
+from lanmail.spool.folder import Folder
 from lanmail.spool.incoming import Content, IncomingFolder
 
 OPEN, SETTLED = b".", b"+"
@@ -96,21 +97,12 @@ class Note:
         os.close(self._fd)
 
 
-class Intents:
-    """``<state>/intents``: made when missing (0700). Notes are named by queue ids."""
+class Intents(Folder):
+    """``<state>/intents``. Notes are named by queue ids."""
 
     def __init__(self, path: str, incoming: IncomingFolder) -> None:
-        """OSError where the folder cannot be made."""
-        self.path = path
+        super().__init__(path)
         self.incoming = incoming
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        """Let go of the folder; nothing may be noted afterwards. May be called more than once."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
     def write(self, queue_id: str, mailboxes: Sequence[Intended], content: Content) -> Note:
         """A note on stable storage, and the content with it. OSError, and then there is none."""
@@ -128,17 +120,13 @@ class Intents:
             while view:
                 view = view[os.write(fd, view) :]
             os.fsync(fd)
-            os.fsync(self._fd)
+            self.sync_names()
         except BaseException:
             os.close(fd)
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise
         return Note(path, fd, len(first), marks, mailboxes, content)
-
-    def names(self) -> list[str]:
-        """Of the notes that are there, in order of their ids."""
-        return sorted(os.listdir(self._fd))
 
     def read(self, queue_id: str) -> Note:
         """Raises Torn, OSError."""
