@@ -44,6 +44,20 @@ class Report(Protocol):
     def __call__(self, line: str, /, **fields: object) -> None: ...
 
 
+class Tell(Protocol):
+    """Adds one event to a message's story (spool/history.py). Never waits, never raises; may be called from any thread.
+
+    kind: one of history.KINDS. queue_id: the message; empty for what never got one. ``facts`` are texts and numbers as they
+    came, escaped where they are shown.
+    """
+
+    def __call__(self, kind: str, queue_id: str, /, **facts: str | float) -> None: ...
+
+
+def nothing_to_tell(kind: str, queue_id: str, /, **facts: str | float) -> None:
+    """A Tell for where no story is kept."""
+
+
 # accounts
 
 
@@ -89,11 +103,27 @@ class MailParameters:
     """What MAIL FROM said besides the address, already checked by the grammar.
 
     size: octets announced with SIZE=, None where not. body: "7BIT" or "8BITMIME". smtputf8: whether it was given.
+    ret: "FULL" or "HDRS", how much of the message a report brings back; empty where not said. envid: the client's own name for
+    the transaction, decoded. Both are RFC 3461's.
     """
 
     size: int | None = None
     body: str = "7BIT"
     smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientParameters:
+    """What RCPT TO said besides the address (RFC 3461), already checked by the grammar.
+
+    notify: "NEVER", or some of SUCCESS, FAILURE and DELAY, comma separated; empty where not said.
+    orcpt: the address that the message was first sent to, as ``rfc822;ann@example.com``, decoded; empty where not said.
+    """
+
+    notify: str = ""
+    orcpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +141,7 @@ class Incoming(Protocol):
         """Take a piece of the text: CRLF line ends, no stuffed dots, cut anywhere. Never raises: trouble shows at ``commit``."""
 
     async def commit(self) -> str:
-        """The message is whole. Returns its queue id once every recipient's copy is on stable storage.
+        """The message is whole. Returns its queue id once it is on stable storage, with every recipient that was taken.
 
         Raises TemporaryFailure or PermanentFailure, after the log was told, and then nothing of it is kept anywhere.
         """
@@ -132,7 +162,7 @@ class ITransactions(IMessageDelivery):
     def begin(sender: Address, parameters: MailParameters, greeting: Greeting, peer: Peer) -> Awaitable[None]:
         """MAIL FROM. Forgets an earlier transaction."""
 
-    def recipient(address: Address) -> Awaitable[None]:
+    def recipient(address: Address, parameters: RecipientParameters = RecipientParameters()) -> Awaitable[None]:
         """RCPT TO. Raises where this recipient is refused, and tells the log; the others stay."""
 
     def data() -> Incoming:

@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.smtp.text",
     ),
     ("lanmail.pop3.session", "lanmail.pop3.events", "lanmail.pop3.marks", "lanmail.mailbox"),
-    ("lanmail.spool", "lanmail.delivery.aliases", "lanmail.delivery.alias_syntax"),
+    ("lanmail.spool", "lanmail.delivery.aliases", "lanmail.delivery.alias_syntax", "lanmail.queue.schedule"),
     ("lanmail.delivery.routes",),
     # Twisted begins here.
     ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports", "lanmail.proxied"),
@@ -35,7 +35,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.connections",
         "lanmail.delivery.local",
         "lanmail.delivery.stock",
+        "lanmail.delivery.forward",
     ),
+    ("lanmail.queue",),
     ("lanmail.delivery.reception",),
     ("lanmail.smtp.server", "lanmail.smtp.stock", "lanmail.pop3.server", "lanmail.pop3.stock", "lanmail.tryout"),
     ("lanmail.service",),

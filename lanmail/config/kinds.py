@@ -62,17 +62,24 @@ PORT = Kind("port", _number(0, 65535))
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def _time(text: str, _: Context) -> int:
-    match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text)
-    if match is None:
-        raise BadValue(f"{text!r} is not a time, such as 30s, 5m, 4h, 2d or 1w")
-    seconds = int(match[1]) * _SECONDS[match[2] or "s"]
-    if seconds > 2**31 - 1:
-        raise BadValue(f"{text} is longer than 68 years")
-    return seconds
+def _time(unit: str) -> Callable[[str, Context], int]:
+    """unit: what a number alone counts. Postfix has one for each parameter, and so has whoever knows it by heart."""
+
+    def read(text: str, _: Context) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})([smhdw]?)", text)
+        if match is None:
+            raise BadValue(f"{text!r} is not a time, such as 30s, 5m, 4h, 2d or 1w")
+        seconds = int(match[1]) * _SECONDS[match[2] or unit]
+        if seconds > 2**31 - 1:
+            raise BadValue(f"{text} is longer than 68 years")
+        return seconds
+
+    return read
 
 
-TIME = Kind("time", _time)
+TIME = Kind("time", _time("s"))
+TIME_IN_HOURS = Kind("time (a number alone: hours)", _time("h"))
+TIME_IN_DAYS = Kind("time (a number alone: days)", _time("d"))
 
 # words
 
@@ -96,6 +103,22 @@ def choice(*known: str) -> Kind[str]:
         return by_case[text.lower()]
 
     return Kind(" or ".join(f"`{word}`" for word in known), read)
+
+
+def _some_of(*known: str) -> Callable[[str, Context], frozenset[str]]:
+    def read(text: str, _: Context) -> frozenset[str]:
+        words = [word.lower() for word in re.split(r"[,\s]+", text) if word]
+        for word in words:
+            if word not in known:
+                raise BadValue(f"{word!r} is none of: {', '.join(known)}")
+        return frozenset(words)
+
+    return read
+
+
+NOTICES = Kind(
+    "classes of trouble", _some_of("bounce", "2bounce", "delay", "policy", "protocol", "resource", "software")
+)
 
 
 def _level(text: str, _: Context) -> str:

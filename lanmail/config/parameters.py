@@ -25,6 +25,7 @@ from lanmail.config.kinds import (
     HEADERS,
     LEVEL,
     LOCKS,
+    NOTICES,
     OCTETS,
     PATH,
     PATH_OR_NOTHING,
@@ -33,6 +34,8 @@ from lanmail.config.kinds import (
     SPOOL,
     TEXT,
     TIME,
+    TIME_IN_DAYS,
+    TIME_IN_HOURS,
     USER_IDS,
     Context,
     Kind,
@@ -230,6 +233,39 @@ class Settings:
         "Headers that are taken out of a message that comes in.",
     )
 
+    minimal_backoff_time = Parameter(
+        TIME, "300s", "How long what could not be delivered waits at least before it is tried again."
+    )
+    maximal_backoff_time = Parameter(
+        TIME, "4000s", "How long it waits at most. In between it waits as long as it has been here."
+    )
+    queue_run_delay = Parameter(TIME, "300s", "How often the queue is looked through for what is due.")
+    maximal_queue_lifetime = Parameter(
+        TIME_IN_DAYS,
+        "5d",
+        "After so long its sender is told that it failed; 0: after one try. Time in which the service does not run does not count.",
+    )
+    bounce_queue_lifetime = Parameter(
+        TIME_IN_DAYS, "5d", "The same for delivery reports, and for all other mail from the null sender."
+    )
+    delay_warning_time = Parameter(
+        TIME_IN_HOURS, "0h", "After so long its sender is told that it is late, once; 0: never."
+    )
+    bounce_size_limit = Parameter(
+        OCTETS, "50000", "How much of a message a delivery report brings back; of a larger one, its header."
+    )
+    notify_classes = Parameter(
+        NOTICES,
+        "resource, software",
+        "Which trouble postmaster hears of: bounce, 2bounce, delay, policy, protocol, resource, software.",
+    )
+    report_language = Parameter(
+        choice("en", "fr"), "en", "The language of the words in delivery reports: en or fr.", ours=True
+    )
+    history_days = Parameter(
+        COUNT, "30", "How many days the story of a message is kept (lanmail why); 0: none is.", ours=True
+    )
+
     smtpd_banner = Parameter(
         TEXT,
         "$myhostname ESMTP $mail_name",
@@ -361,6 +397,7 @@ SECTIONS: Mapping[str, str] = {
     "inet_interfaces": "Where we listen",
     "mydestination": "Whose mail we take",
     "message_size_limit": "What we take",
+    "minimal_backoff_time": "What waits, and what is told of it",
     "smtpd_banner": "SMTP",
     "pop3_banner": "POP3",
     "accounts": "Accounts",

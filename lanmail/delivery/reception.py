@@ -17,7 +17,7 @@ from lanmail.address import Address
 from lanmail.delivery.local import Copy, LocalDelivery
 from lanmail.delivery.routes import Client, Destination, Route, Router
 from lanmail.delivery.stock import Echo, StockMessage, address_of
-from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters, User
+from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters, RecipientParameters, User
 from lanmail.mailbox.mbox import STATE_FIELDS
 from lanmail.maillog import Logger
 from lanmail.message import QueueIds, TopHeader, Trace, envelope_headers, from_line, protocol
@@ -105,7 +105,7 @@ class Transactions:
         sender = sender.completed(self._reception.myorigin)
         self._envelope = _Envelope(sender, parameters, greeting, peer)
 
-    async def recipient(self, address: Address) -> None:
+    async def recipient(self, address: Address, parameters: RecipientParameters = RecipientParameters()) -> None:
         envelope = self._current()
         try:
             route = await self._reception.router.recipient(address, Client(envelope.peer.host, self.login))

@@ -160,7 +160,7 @@ class TestPostfixsParameters(SynchronousTestCase):
         return [problem.severity for problem in reading(text).problems]
 
     def test_without_effect(self) -> None:
-        self.assertEqual(self.kinds("biff = no\nminimal_backoff_time = 5m"), [Severity.NOTE] * 2)
+        self.assertEqual(self.kinds("biff = no\nqmgr_message_active_limit = 5"), [Severity.NOTE] * 2)
 
     def test_not_implemented(self) -> None:
         self.assertEqual(self.kinds("smtpd_helo_required = yes"), [Severity.WARNING])
