@@ -18,25 +18,29 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 # Readers of an mbox, ours and mutt's, take a "From " line for one up to 1024 octets. What SMTP lets through can be longer, once
 # myorigin or A-labels are in it; the whole address stands in Return-Path anyhow.
 _LONGEST_IN_FROM_LINE = 900
+_IDS = 0xFF_FFFF_FFFF
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class QueueIds:
     """Names for messages: ten upper-case hex digits, as in ``222CF6745D``; each greater than the one before.
 
-    Eight digits are the time in 1/64 s, two count within that. So ids are unique over restarts without being written down,
-    as long as the clock does not go back by more than the restart took; they begin anew after 776 days.
+    Eight digits are the time in 1/64 s, two count within that; after 776 days they begin anew. A clock that was set back does not
+    give an id twice: where it lies behind ``last``, the ids go on from there.
 
-    clock: seconds since the epoch.
+    clock: seconds since the epoch. last: the greatest id that is remembered from earlier; empty where there is none.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, last: str = "") -> None:
         self._clock = clock
-        self._last = 0
+        self._last = int(last, 16) if last else 0
 
     def next(self) -> str:
-        self._last = max(int(self._clock() * 64) << 8, self._last + 1)
-        return f"{self._last & 0xFF_FFFF_FFFF:010X}"
+        now = (int(self._clock() * 64) << 8) & _IDS
+        # As with any number that begins anew, what lies less than half the round ahead is later (RFC 1982).
+        ahead = (now - self._last) & _IDS
+        self._last = now if self._last == 0 or 0 < ahead <= _IDS // 2 else (self._last + 1) & _IDS
+        return f"{self._last:010X}"
 
 
 def rfc5322_date(when: float) -> str:

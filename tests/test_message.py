@@ -62,6 +62,21 @@ class QueueIdsTests(SynchronousTestCase):
         self.assertFalse(used & {after.next() for _ in range(500)})
 
 
+    def test_a_clock_that_was_set_back_while_we_were_away_repeats_nothing(self) -> None:
+        before = QueueIds(lambda: EVENING)
+        used = {before.next() for _ in range(500)}
+        after = QueueIds(lambda: EVENING - 30 * 86400, last=max(used))
+        self.assertFalse(used & {after.next() for _ in range(500)})
+
+    def test_after_the_highest_id_they_begin_anew(self) -> None:
+        ids = QueueIds(lambda: 0.0, last="FFFFFFFFFF")
+        self.assertEqual([ids.next(), ids.next()], ["0000000000", "0000000001"])
+
+    def test_a_clock_that_is_right_again_is_followed(self) -> None:
+        ids = QueueIds(lambda: EVENING, last=QueueIds(lambda: EVENING - 90 * 86400).next())
+        self.assertEqual(ids.next(), QueueIds(lambda: EVENING).next())
+
+
 class DateTests(InZone):
     def test_local_time_with_its_numeric_zone(self) -> None:
         self.zone("CET-1CEST,M3.5.0,M10.5.0/3")
