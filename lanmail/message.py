@@ -33,13 +33,16 @@ class QueueIds:
 
     def __init__(self, clock: Callable[[], float] = time.time, last: str = "") -> None:
         self._clock = clock
-        self._last = int(last, 16) if last else 0
+        self._last = int(last, 16) if last else None
 
     def next(self) -> str:
         now = (int(self._clock() * 64) << 8) & _IDS
-        # As with any number that begins anew, what lies less than half the round ahead is later (RFC 1982).
-        ahead = (now - self._last) & _IDS
-        self._last = now if self._last == 0 or 0 < ahead <= _IDS // 2 else (self._last + 1) & _IDS
+        if self._last is None:
+            self._last = now
+        else:
+            # As with any number that begins anew, what lies less than half the round ahead is later (RFC 1982).
+            later = 0 < (now - self._last) & _IDS <= _IDS // 2
+            self._last = now if later else (self._last + 1) & _IDS
         return f"{self._last:010X}"
 
 
