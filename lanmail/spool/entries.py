@@ -76,3 +76,12 @@ class Intent:
     device: int
     inode: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A try that failed: not again before ``due`` (the queue's clock, seconds), because of ``reason``."""
+
+    number: int
+    due: float
+    reason: Status
