@@ -88,6 +88,28 @@ class Users(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardFile:
+    """A file in a user's home that says where their mail goes, as its owner may read it.
+
+    name: ``.forward``, or ``.forward+tag``. text: its octets. refused: why it does not count, in the middle of a sentence
+    (``is a symbolic link``); empty where it does.
+    """
+
+    name: str
+    text: bytes = b""
+    refused: str = ""
+
+
+class ForwardFiles(Protocol):
+    """Reads such a file: the first of ``names`` that is there, in the home folder of a real user; None where none is.
+
+    May raise anything where that cannot be known now, and may never answer.
+    """
+
+    def __call__(self, user: User, names: Sequence[str], /) -> Awaitable[ForwardFile | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """What the protocols know of a login besides name and password; it rides on the credentials (cred's ``mind`` is None)."""
 

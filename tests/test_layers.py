@@ -24,8 +24,14 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.smtp.text",
     ),
     ("lanmail.pop3.session", "lanmail.pop3.events", "lanmail.pop3.marks", "lanmail.mailbox"),
-    ("lanmail.spool", "lanmail.delivery.aliases", "lanmail.delivery.alias_syntax", "lanmail.queue.schedule"),
-    ("lanmail.delivery.routes",),
+    (
+        "lanmail.spool",
+        "lanmail.delivery.aliases",
+        "lanmail.delivery.alias_syntax",
+        "lanmail.delivery.luser_relay",
+        "lanmail.queue.schedule",
+    ),
+    ("lanmail.delivery.routes", "lanmail.delivery.members"),
     # Twisted begins here.
     ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports", "lanmail.proxied"),
     (

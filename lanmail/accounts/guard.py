@@ -92,6 +92,7 @@ class Guard:
         for others, but there are never more than ``most``.
     time_limit: seconds a call may take before its helper is killed; also how long a question waits for its turn.
     waiting: how many questions may wait, half of them from one address. per_name: how many are asked at once about one name.
+    called: what the log calls a helper.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Guard:
         slow: float = 2.0,
         waiting: int = 256,
         per_name: int = 2,
+        called: str = "login helper",
     ) -> None:
         self._launch = launch
         self._clock = clock
@@ -116,6 +118,7 @@ class Guard:
         self._slow = slow
         self._waiting = waiting
         self._per_name = per_name
+        self._called = called
         self._queue: OrderedDict[str, deque[_Question]] = OrderedDict()  # by address; the next turn is the first's
         self._queued = 0
         self._asked: Counter[str] = Counter()  # names of the calls under way
@@ -129,7 +132,7 @@ class Guard:
             try:
                 self._idle.append(self._new_helper())
             except OSError as error:
-                self._report("warning: cannot start a login helper: {error}", error=error)
+                self._report("warning: cannot start a {helper}: {error}", helper=self._called, error=error)
 
     def ask(self, kind: bytes, *fields: bytes, name: str = "", host: str = "") -> Deferred[Answer]:
         """One question; GuardTrouble where it has no answer now.
@@ -230,7 +233,7 @@ class Guard:
         if worker in self._idle:
             self._idle.remove(worker)
         if why and not self._stopped:
-            self._report("warning: a login helper was lost: {why}", why=why)
+            self._report("warning: a {helper} was lost: {why}", helper=self._called, why=why)
         if question is not None:
             self._release(question)
         self._go_on()

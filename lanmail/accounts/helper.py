@@ -1,6 +1,6 @@
 """The program that the guard's helper processes run: one request at a time, answered, until the channel closes.
 
-What may hang or crash happens here: PAM's modules, and the name service. It is started by its path, not as a part of
+What may hang or crash happens here: PAM's modules, the name service, and users' homes. It is started by its path, not as a part of
 lanmail, and imports next to nothing: it is quick to start (so a killed one is quick to replace) and small. The guard
 imports it too, for the frames.
 
@@ -13,6 +13,7 @@ import errno
 import os
 import select
 import signal
+import stat
 import struct
 import sys
 import threading
@@ -24,10 +25,12 @@ REQUESTS, ANSWERS = 3, 4
 
 LONGEST_REQUEST = 4096
 LONGEST_ANSWER = 65536
+LONGEST_FORWARD = 32768  # octets of a .forward: a thousand addresses
 
 CHECK_PASSWORD = b"P"  # name, password, the client's address → YES or NO with PAM's code in decimal
 PRETEND = b"N"  # nothing → NO, after about as much work as a password takes
 FIND_USER = b"U"  # name → YES with name, uid, gid, home; or NO
+READ_FORWARD = b"F"  # name, uid, names of files → YES with a file's name and its text; NO; NO with its name and why it does not count
 
 YES, NO = b"+", b"-"
 TROUBLE = b"!"  # it cannot be known now; one field, a sentence for the log
@@ -173,6 +176,19 @@ class Names:
 
     def find(self, name: bytes) -> bytes:
         """The answer to FIND_USER."""
+        try:
+            entry = self.entry(name)
+        except OSError as error:
+            return frame(TROUBLE, f"the name service cannot say: {os.strerror(error.errno or 0)}".encode())
+        if entry is None:
+            return frame(NO)
+        found, uid, gid, home = entry
+        return frame(YES, found, b"%d" % uid, b"%d" % gid, home)
+
+    def entry(self, name: bytes) -> tuple[bytes, int, int, bytes] | None:
+        """Name, uid, gid and home; None where there is no such user. OSError where that cannot be known now."""
+        if b"\0" in name:
+            return None
         ctypes = self._ctypes
         entry, found = self._entry(), ctypes.c_void_p()
         room = 1024
@@ -183,10 +199,97 @@ class Names:
                 break
             room *= 4
         if found:
-            return frame(YES, entry.name, b"%d" % entry.uid, b"%d" % entry.gid, entry.home or b"")
+            return entry.name, entry.uid, entry.gid, entry.home or b""
         if code in self._NOBODY:
-            return frame(NO)
-        return frame(TROUBLE, f"the name service cannot say: {os.strerror(code)}".encode())
+            return None
+        raise OSError(code, os.strerror(code))
+
+
+def read_forward(names: Names, fields: list[bytes]) -> bytes:
+    """The answer to READ_FORWARD: the first of the files that is there, in the home of that name, read with its user's rights.
+
+    The path is made here, from the name of a real user; root's own files are nobody's mail.
+    """
+    name, uid, *files = fields
+    if not 0 < len(files) <= 2 or any(not f.startswith(b".forward") or b"/" in f or b"\0" in f for f in files):
+        raise ValueError("not the names of .forward files")
+    try:
+        entry = names.entry(name)
+    except OSError as error:
+        return frame(TROUBLE, f"the name service cannot say: {os.strerror(error.errno or 0)}".encode())
+    if entry is None or b"%d" % entry[1] != uid or entry[1] == 0:
+        return frame(TROUBLE, b"this is no user of that uid any more")
+    _, owner, group, home = entry
+    if not home.startswith(b"/"):
+        return frame(NO)
+    try:
+        return _with_rights_of(owner, group, lambda: _first_forward(home, files, owner))
+    except OSError as error:
+        return frame(TROUBLE, f"cannot read it: {error.strerror}".encode())
+
+
+def _with_rights_of(uid: int, gid: int, work: Callable[[], bytes]) -> bytes:
+    """Do what this user may do, with the user's own group alone (as Postfix's set_eugid does), and be who we were again.
+
+    The C library sets these for every thread. Where we cannot be ourselves again, that ends the helper. OSError.
+    """
+    if os.geteuid() == uid:
+        return work()
+    us, our_group, our_groups = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups([gid])
+    try:
+        os.setegid(gid)
+        os.seteuid(uid)
+        return work()
+    finally:
+        os.seteuid(us)
+        os.setegid(our_group)
+        os.setgroups(our_groups)
+
+
+# A file that is not there, or that cannot be followed for a reason that does not pass by itself.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR)
+_NEVER = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG)
+
+
+def _first_forward(home: bytes, files: list[bytes], owner: int) -> bytes:
+    """OSError where it cannot be known now."""
+    for name in files:
+        try:
+            # No link is followed, as in Postfix: whoever may read where it leads could be made to tell. O_NONBLOCK: a fifo, or
+            # somebody's lease (fcntl(2), F_SETLEASE), must not hold us up.
+            path = os.path.join(home, name)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                continue
+            if error.errno == errno.ELOOP:
+                return frame(NO, name, b"is a symbolic link")
+            if error.errno in _NEVER:
+                return frame(NO, name, f"cannot be opened by its user: {error.strerror}".encode())
+            raise
+        try:
+            return _forward_in(fd, name, owner)
+        finally:
+            os.close(fd)
+    return frame(NO)
+
+
+def _forward_in(fd: int, name: bytes, owner: int) -> bytes:
+    facts = os.fstat(fd)
+    # Postfix's rules (dotforward.c). The group may write: with a group for each user, as in Debian, umasks often say so.
+    if not stat.S_ISREG(facts.st_mode):
+        return frame(NO, name, b"is not a regular file")
+    if facts.st_uid not in (0, owner):
+        return frame(NO, name, b"belongs to uid %d" % facts.st_uid)
+    if facts.st_mode & 0o002:
+        return frame(NO, name, b"can be written by everybody")
+    text = b""
+    while len(text) <= LONGEST_FORWARD and (piece := os.read(fd, LONGEST_FORWARD + 1 - len(text))):
+        text += piece
+    if len(text) > LONGEST_FORWARD:
+        return frame(NO, name, b"has more than %d octets" % LONGEST_FORWARD)
+    return frame(YES, name, text)
 
 
 def _answer(pam: Pam | None, names: Names, body: bytearray) -> bytes:
@@ -197,7 +300,9 @@ def _answer(pam: Pam | None, names: Names, body: bytearray) -> bytes:
         return pretend()
     if kind == FIND_USER:
         (name,) = fields
-        return frame(NO) if b"\0" in name else names.find(name)
+        return names.find(name)
+    if kind == READ_FORWARD:
+        return read_forward(names, fields)
     raise ValueError("a request of no kind that is known here")
 
 

@@ -67,7 +67,8 @@ class SystemAccounts:
 
 
 class SystemGuards:
-    """The two guards that system accounts need, each with helpers of its own: PAM that hangs must not make names hang.
+    """The guards that system accounts need, each with helpers of its own: PAM that hangs must not make names hang, nor must a
+    home on a server that is down.
 
     reactor: starts the processes and keeps the time. service: ``pam_service``. helpers, time_limit: ``pam_processes`` and
     ``pam_timeout`` (seconds). Helpers have the rights that this process has when they are started.
@@ -80,15 +81,26 @@ class SystemGuards:
         self.passwords = Guard(launch, reactor, report, helpers=helpers, most=4 * helpers, time_limit=time_limit)
         # A look-up is quick or stuck: whoever asks gives up about when its helper is replaced.
         self.names = Guard(helper_launcher(reactor), reactor, report, helpers=2, most=8, time_limit=5.0, slow=0.5)
+        self.homes = Guard(
+            helper_launcher(reactor),
+            reactor,
+            report,
+            helpers=2,
+            most=8,
+            time_limit=5.0,
+            slow=0.5,
+            per_name=1,
+            called="helper that reads .forward files",
+        )
 
     def start(self) -> None:
-        """A first helper of each, before anybody asks. Once the reactor runs; never waits."""
+        """A first helper for passwords and one for names, before anybody asks. Once the reactor runs; never waits."""
         self.passwords.start()
         self.names.start()
 
     def stop(self) -> Deferred[None]:
         """Fires when no helper is left."""
-        return DeferredList([self.passwords.stop(), self.names.stop()]).addCallback(lambda _: None)
+        return DeferredList([self.passwords.stop(), self.names.stop(), self.homes.stop()]).addCallback(lambda _: None)
 
     def accounts(self, clock: IReactorTime, uids: Container[int], report: Report) -> SystemAccounts:
         """``accounts = system``, put together. SystemUsers' limits are its defaults."""

@@ -1,4 +1,4 @@
-"""What stands in a line of an alias file (aliases(5)), and in the files that it includes. Text in, values out."""
+"""What stands in a line of an alias file (aliases(5)), in the files that it includes, and in a .forward. Text in, values out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ _ESCAPED = re.compile(r"\\(.)")
 _DOMAIN = re.compile(r"[\w.-]+\Z|\[[0-9A-Za-z.:]+\]\Z")
 _QUOTED_NAME = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:')
 _PLAIN_NAME = re.compile(r'\s*([^":]*):')
+# A member's address is written into a Delivered-To line, and RFC 5322, 2.1.1 ends those at 998 octets (as smtp/grammar.py).
+_LONGEST_ADDRESS = 900
+MAX_FORWARDS = 500
+"""Members of one .forward. Whoever writes to more people has a list, which is the alias file's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,61 @@ class Target:
         local, domain = (self.text, "") if self.at < 0 else (self.text[: self.at], self.text[self.at + 1 :])
         if self.spaced:
             raise ValueError("not an address; is a comma missing?")
-        if not local or (self.at >= 0 and not _DOMAIN.match(domain)):
+        # A user's .forward is the text of somebody who may do less than we: no line end, no terminal's command goes into a header.
+        if not local or (self.at >= 0 and not _DOMAIN.match(domain)) or not self.text.isprintable():
             raise ValueError("not an address")
+        if len(self.text.encode("utf-8", "replace")) > _LONGEST_ADDRESS:
+            raise ValueError("an address too long")
         return Member(Address(local, canonical_domain(domain)), self.verbatim)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """What a user's .forward says. name: of the file, ``.forward`` or ``.forward+tag``.
+
+    discards: ``/dev/null`` is in it. keeps: so is something that is not followed, and the mailbox gets the mail as well.
+    problems: the lines that are not followed, each ``line: what: why``.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    discards: bool = False
+    keeps: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def forward(name: str, text: str) -> Forward:
+    """Read a .forward: lines like the right side of an alias. What is no address is a problem, and is not followed."""
+    members: dict[Member, None] = {}
+    problems: list[str] = []
+    discards = False
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.lstrip().startswith("#"):
+            continue
+        try:
+            for target in targets(line):
+                if target.text == "/dev/null":
+                    discards = True
+                    continue
+                try:
+                    if len(members) >= MAX_FORWARDS:
+                        raise ValueError(f"left out, as a .forward has at most {MAX_FORWARDS} members")
+                    members[_forward_member(target)] = None
+                except ValueError as reason:
+                    problems.append(f"{number}: {target.text[:60]}: {reason}")
+        except ValueError as reason:
+            problems.append(f"{number}: {reason}")
+    return Forward(name, tuple(members), discards, bool(problems), tuple(problems))
+
+
+def _forward_member(target: Target) -> Member:
+    if target.text.startswith("|"):
+        raise ValueError("a program is not run")
+    if target.text.startswith("/"):
+        raise ValueError("a file is not written")
+    if target.text.startswith(":include:"):
+        raise ValueError("a file is not included here")
+    return target.member()
 
 
 def parted(line: str) -> tuple[str, str]:
