@@ -28,6 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.spool",
         "lanmail.delivery.aliases",
         "lanmail.delivery.alias_syntax",
+        "lanmail.delivery.found",
         "lanmail.delivery.luser_relay",
         "lanmail.queue.schedule",
     ),

@@ -70,21 +70,40 @@ def _whole(settings: Settings) -> Iterator[Problem]:
 def _recipients(settings: Settings) -> Iterator[Problem]:
     written = settings.written["local_recipient_maps"]
     asked = [word.removeprefix("proxy:") for word in words(written.text)]
-    if not asked:
+    if not asked and not settings.luser_relay:
         yield _warning(
             settings,
             "local_recipient_maps",
-            "empty, Postfix takes mail for anybody and returns it later; here an unknown recipient is refused at once",
+            "empty, as luser_relay is: Postfix takes mail for anybody and returns it later; here an unknown recipient is refused",
         )
+    elif not asked:
+        yield from _luser_relay(settings)
     elif asked != [word.removeprefix("proxy:") for word in words(str(PARAMETERS["local_recipient_maps"].default))]:
         yield _error(
             settings,
             "local_recipient_maps",
-            f"only its default is possible: {PARAMETERS['local_recipient_maps'].default}",
+            f"only its default is possible, or nothing: {PARAMETERS['local_recipient_maps'].default}",
+        )
+    elif settings.luser_relay:
+        yield _warning(
+            settings,
+            "luser_relay",
+            "it has no effect: unknown recipients are refused, unless local_recipient_maps is set to nothing",
         )
     if not settings.mydestination.names:
         yield _warning(
             settings, "mydestination", f"{normalised(settings.written['mydestination'].expanded)!r} makes no mail local"
+        )
+
+
+def _luser_relay(settings: Settings) -> Iterator[Problem]:
+    """An address elsewhere would be nobody: whoever relies on it should hear that before the mail is refused."""
+    _, at, domain = settings.luser_relay.rpartition("@")
+    if at and "$" not in domain and domain.lower() not in settings.mydestination.names:
+        yield _warning(
+            settings,
+            "luser_relay",
+            f"{domain} is not in mydestination, and mail does not leave this network: unknown recipients are refused",
         )
 
 

@@ -41,6 +41,7 @@ from lanmail.config.kinds import (
     Kind,
     choice,
 )
+from lanmail.config.local import FORWARD_PATH, LUSER_RELAY
 from lanmail.config.problems import DEFAULT, Place
 
 T = TypeVar("T")
@@ -58,7 +59,8 @@ class Parameter(Generic[T]):
     """One parameter; as an attribute of Settings it is the value.
 
     default: its text as it would stand in a main.cf. meaning: one line for the reference and for etc/main.cf.
-    differs: why the default is not Postfix's. ours: Postfix has no such parameter.
+    differs: why the default is not Postfix's. ours: Postfix has no such parameter. raw: ``$`` in it stands for something of each
+    recipient's, and is left as it is.
     """
 
     name: str
@@ -71,12 +73,14 @@ class Parameter(Generic[T]):
         *,
         differs: str = "",
         ours: bool = False,
+        raw: bool = False,
     ) -> None:
         self.kind = kind
         self.default = default
         self.meaning = meaning
         self.differs = differs
         self.ours = ours
+        self.raw = raw
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -194,7 +198,13 @@ class Settings:
     local_recipient_maps = Parameter(
         TEXT,
         "proxy:unix:passwd.byname $alias_maps",
-        "Who exists here: accounts and aliases. No other value is possible.",
+        "Who exists here: accounts and aliases. Empty: mail for others goes to luser_relay. No other value is possible.",
+    )
+    luser_relay = Parameter(
+        LUSER_RELAY,
+        "",
+        "Who gets mail for names that nobody has, where local_recipient_maps is empty. Empty: such mail is refused.",
+        raw=True,
     )
     alias_maps = Parameter(
         ALIAS_FILES,
@@ -206,6 +216,12 @@ class Settings:
         ALIAS_FILES,
         "hash:/etc/aliases",
         "What newaliases(1) makes tables of; here nothing needs to be made, the text is read.",
+    )
+    forward_path = Parameter(
+        FORWARD_PATH,
+        "$home/.forward${recipient_delimiter}${extension}, $home/.forward",
+        "The files in which users say where their mail goes; the first that is there counts. Empty: none are read.",
+        raw=True,
     )
     recipient_delimiter = Parameter(
         DELIMITERS,

@@ -129,8 +129,8 @@ silence. Otherwise:
 A client that is not in `mynetworks` and sends to a domain that is not ours is answered `554 5.7.1`, for good, also where
 `smtpd_relay_restrictions` says `defer_unauth_destination`, at which Postfix answers `454`: nothing would change by trying again.
 
-Nor does a default promise everything that it does in Postfix: `.forward` files are not read (`forward_path`), `user%domain` and
-`host!user` are not rewritten (`allow_percent_hack`, `swap_bangpath`), and an alias to a `|command` or a `/file` is refused
+Nor does a default promise everything that it does in Postfix: `user%domain` and `host!user` are not rewritten (`allow_percent_hack`,
+`swap_bangpath`), an alias to a `|command` or a `/file` is refused, and in a `.forward` such a line is not followed
 (`allow_mail_to_commands`, `allow_mail_to_files`).
 
 The parameters of the last kind:

@@ -149,7 +149,8 @@ class _Reader:
             if written is None:
                 raise Undefined(name)
             try:
-                self._texts[name] = expand(written, self._look_up, name)
+                raw = name in PARAMETERS and PARAMETERS[name].raw
+                self._texts[name] = written if raw else expand(written, self._look_up, name)
             except BadValue as bad:
                 bad.culprit = bad.culprit or name
                 raise

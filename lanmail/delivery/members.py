@@ -6,21 +6,15 @@ What comes of it is gathered in ``Found``; whether that is enough to take the ma
 from __future__ import annotations
 
 from collections.abc import Awaitable, Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lanmail.address import Address
 from lanmail.delivery.alias_syntax import Forward, Member
 from lanmail.delivery.aliases import Alias, Aliases
+from lanmail.delivery.found import Following, Found, Way, in_words
 from lanmail.delivery.luser_relay import LuserRelay
 from lanmail.interfaces import Report, User, Users
-
-# How deep aliases may lead to aliases (Postfix counts to 100), and how many addresses one recipient may become: those that
-# aliases name, and, counted apart, so that nobody can break a list that they are on, those of users' .forward files.
-MAX_DEPTH = 50
-MAX_ADDRESSES = 10_000
-# A rule is for people to read, and is kept with each mailbox.
-MAX_RULE = 500
 
 # Who every site must answer for (RFC 5321, 4.5.1; RFC 2142), and who answers where nothing else is said.
 _ROOTS = frozenset(("postmaster", "abuse"))
@@ -35,23 +29,6 @@ class Forwards(Protocol):
         tag: the delimiter and what stood behind it in the address (``+lists``), for ``.forward+lists``; or empty. Raises
         TemporaryFailure where it cannot be known now.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """One mailbox and how the mail came to it: ``original`` is RCPT's, ``delivered_to`` what aliases made of it.
-
-    sender: who hears of trouble with it, where that is not the message's sender: the owner of a list. rule: the way in words,
-    ``alias staff, .forward of nel``; printable, and empty for whoever was asked for. expanded: on that way stands an alias
-    or a .forward with more than one member (RFC 3461, 5.2.7).
-    """
-
-    user: User
-    original: Address
-    delivered_to: Address
-    sender: Address | None = None
-    rule: str = ""
-    expanded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,86 +49,6 @@ class Domains:
             host = text[1:-1]
             return (host[5:] if host[:5].lower() == "ipv6:" else host) in self.own_hosts
         return text in self.destinations
-
-
-@dataclass(slots=True)
-class _Following:
-    """A .forward that is being followed. keeps: its user's mailbox gets the mail as well. lost: members who do not."""
-
-    user: User
-    name: str
-    keeps: bool
-    lost: list[Address] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How one got from the recipient to where one is.
-
-    rule: every step in words. aliases: the names of those since the last .forward. forwards: the .forward files, each
-    ``user/name``. following: the last of these. relayed: luser_relay was asked already.
-    """
-
-    rule: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-    forwards: tuple[str, ...] = ()
-    following: _Following | None = None
-    sender: Address | None = None
-    expanded: bool = False
-    relayed: bool = False
-
-    def by_name(self, name: str, step: str) -> _Way:
-        return replace(self, rule=(*self.rule, step), aliases=(*self.aliases, name))
-
-
-@dataclass(slots=True)
-class Found:
-    """What became of one recipient.
-
-    lost: members who are unknown or elsewhere. unusable: mail for a file or a program is among it. incomplete: a list could not be
-    read. looped: an alias led only back to itself. endless: there is more than the limits allow.
-    """
-
-    original: Address
-    mailboxes: dict[str, Destination] = field(default_factory=dict)
-    lost: list[Address] = field(default_factory=list)
-    discarded: bool = False
-    unusable: bool = False
-    incomplete: bool = False
-    elsewhere: bool = False
-    looped: bool = False
-    endless: bool = False
-    aliases: dict[str, bool] = field(default_factory=dict)  # those that are done: whether something came of it
-    forwards: set[str] = field(default_factory=set)  # those that are done
-    count: int = 0
-    forward_count: int = 0
-
-    def add(self, user: User, delivered_to: Address, way: _Way) -> None:
-        to = Destination(user, self.original, delivered_to, way.sender, _rule(way.rule), way.expanded)
-        self.mailboxes.setdefault(user.name, to)
-
-    def lose(self, address: Address, way: _Way, *, elsewhere: bool = False) -> None:
-        if way.following is None:
-            self.lost.append(address)
-            self.elsewhere = self.elsewhere or elsewhere
-        else:
-            way.following.lost.append(address)
-
-    def exhausted(self, way: _Way) -> bool:
-        return self.endless if way.following is None else self.forward_count > MAX_ADDRESSES
-
-    def goes_on(self, way: _Way) -> bool:
-        """Count one more address. Whether there may be so many, so deep."""
-        deep = len(way.rule) > MAX_DEPTH
-        if way.following is None:
-            self.count += 1
-            self.endless = self.endless or deep or self.count > MAX_ADDRESSES
-            return not self.endless
-        self.forward_count += 1
-        if deep or self.forward_count > MAX_ADDRESSES:
-            way.following.keeps = True
-            return False
-        return True
 
 
 class Members:
@@ -187,12 +84,12 @@ class Members:
     async def of(self, target: Address, original: Address) -> Found:
         """target: the address, in a domain of ours. original: as it was asked for. TemporaryFailure."""
         found = Found(original)
-        await self._member(Member(target), found, _Way())
+        await self._member(Member(target), found, Way())
         return found
 
     # Each of these says whether something came of it: a mailbox, or /dev/null, now or earlier.
 
-    async def _member(self, member: Member, found: Found, way: _Way) -> bool:
+    async def _member(self, member: Member, found: Found, way: Way) -> bool:
         if not found.goes_on(way):
             return False
         address = member.address.completed(self._domains.origin)
@@ -228,14 +125,14 @@ class Members:
         found.lose(address, way)
         return False
 
-    async def _alias(self, alias: Alias, found: Found, way: _Way) -> bool:
+    async def _alias(self, alias: Alias, found: Found, way: Way) -> bool:
         found.discarded = found.discarded or alias.discards
         if way.following is None:
             found.unusable = found.unusable or alias.unusable
             found.incomplete = found.incomplete or alias.incomplete
         elif alias.unusable or alias.incomplete:
-            # Whoever writes to a user need not hear of what that user had better not written.
-            way.following.keeps = True
+            what = "leads to files or programs" if alias.unusable else "cannot be read whole"
+            way.following.unfollowed.add(f"alias {alias.name} {what}")
         if alias.name in found.aliases:
             return found.aliases[alias.name]
         onward = way.by_name(alias.name, f"alias {alias.name}")
@@ -258,7 +155,7 @@ class Members:
             return None
         return Address(f"owner-{alias.name}", self._domains.origin)
 
-    async def _user(self, user: User, tag: str, address: Address, found: Found, way: _Way) -> bool:
+    async def _user(self, user: User, tag: str, address: Address, found: Found, way: Way) -> bool:
         forward = None if self._forwards is None else await self._forwards(user, tag)
         if forward is None:
             found.add(user, address, way)
@@ -269,7 +166,7 @@ class Members:
             if way.forwards[-1] != key:
                 self._report(
                     "warning: a loop: {way} leads back to {user}, whose mailbox gets the mail",
-                    way=_rule(way.rule),
+                    way=in_words(way.rule),
                     user=user.name,
                 )
             found.add(user, address, way)
@@ -278,8 +175,8 @@ class Members:
             await self._forward(forward, key, user, address, found, way)
         return True
 
-    async def _forward(self, forward: Forward, key: str, user: User, address: Address, found: Found, way: _Way) -> None:
-        following = _Following(user, forward.name, forward.keeps)
+    async def _forward(self, forward: Forward, key: str, user: User, address: Address, found: Found, way: Way) -> None:
+        following = Following(user, forward.name)
         onward = replace(
             way,
             rule=(*way.rule, f"{forward.name} of {user.name}"),
@@ -296,19 +193,24 @@ class Members:
             if found.exhausted(onward):
                 break
         found.forwards.add(key)
-        keeps = following.keeps or not something
+        keeps = forward.keeps or bool(following.unfollowed) or not something
+        kept = "; the mailbox gets the mail" if keeps else ""
+        troubles = sorted(following.unfollowed)
         if following.lost:
+            lost = ", ".join(map(str, following.lost[:10]))
+            troubles.append(f"not delivered to {lost}, who are unknown or in other domains")
+        if troubles:
             self._report(
-                "warning: {name} of {user}: not delivered to {lost}, who are unknown or in other domains{kept}",
+                "warning: {name} of {user}: {troubles}{kept}",
                 name=forward.name,
                 user=user.name,
-                lost=", ".join(map(str, following.lost[:10])),
-                kept="; it stays in the mailbox" if keeps else "",
+                troubles="; ".join(troubles),
+                kept=kept,
             )
         if keeps:
             found.add(user, address, way)
 
-    async def _root_for(self, address: Address, found: Found, way: _Way) -> bool:
+    async def _root_for(self, address: Address, found: Found, way: Way) -> bool:
         """Mail for those who must exist, where neither alias nor user does. Whether that is what it was."""
         name = self._split(address)[0].casefold()
         if name in _ROOTS and "root" not in way.aliases:
@@ -345,9 +247,3 @@ class Members:
         bare = address.without_tag(self._delimiter).local
         behind = address.local[len(bare) :]
         return bare, behind[:1], behind[1:]
-
-
-def _rule(steps: tuple[str, ...]) -> str:
-    """The way in words. Names of aliases are the administrator's, but quoted ones may hold anything."""
-    text = "".join(char if char.isprintable() else "?" for char in ", ".join(steps))
-    return text if len(text) <= MAX_RULE else f"{text[: MAX_RULE - 1]}\u2026"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from lanmail.address import Address
 from lanmail.delivery.aliases import Aliases
-from lanmail.delivery.members import Destination, Domains, Forwards, Found, Members
+from lanmail.delivery.found import Destination, Found
+from lanmail.delivery.members import Domains, Forwards, Members
 from lanmail.interfaces import InThread, Report, User, Users
 from lanmail.network import Networks
 from lanmail.status import PermanentFailure, Status, TemporaryFailure

@@ -95,12 +95,26 @@ class TestChecks(SynchronousTestCase):
         self.assertEqual(self.problems("smtp_port = 0\npop3_port = 0\nsmtp_endpoint = tcp:25"), [])
         self.assertIn("25 is smtp_port too", self.one("pop3_port = 25"))
 
-    def test_unknown_recipients_are_refused_whatever_is_asked_for(self) -> None:
+    def test_who_exists_here_is_known_or_asked_of_luser_relay(self) -> None:
         self.assertIn("warning: main.cf:1: local_recipient_maps: empty", self.one("local_recipient_maps ="))
         self.assertIn(
             "error: main.cf:1: local_recipient_maps: only its default", self.one("local_recipient_maps = hash:/etc/x")
         )
         self.assertEqual(self.problems("local_recipient_maps = unix:passwd.byname, $alias_maps"), [])
+        self.assertEqual(self.problems("local_recipient_maps =\nluser_relay = admin+$local"), [])
+
+    def test_luser_relay_is_of_no_effect_where_unknown_recipients_are_refused(self) -> None:
+        self.assertEqual(
+            self.one("luser_relay = admin"),
+            "warning: main.cf:1: luser_relay: it has no effect: unknown recipients are refused,"
+            " unless local_recipient_maps is set to nothing",
+        )
+
+    def test_luser_relay_elsewhere_is_said_to_lead_nowhere(self) -> None:
+        empty = "local_recipient_maps =\nmydestination = lan.example\nluser_relay = "
+        self.assertIn("other.example is not in mydestination", self.one(empty + "$user@other.example"))
+        for here in ("$user@LAN.example", "$user@$domain", "$recipient"):
+            self.assertEqual(self.problems(empty + here), [])
 
     def test_what_is_odd_is_a_warning(self) -> None:
         self.assertIn("warning: main.cf:1: smtpd_banner", self.one("smtpd_banner = Hello"))

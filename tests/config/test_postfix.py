@@ -24,10 +24,10 @@ class TestTheData(SynchronousTestCase):
 
     def test_other_values_may_stand_beside_the_default(self) -> None:
         level = known("smtpd_tls_security_level")
-        forward = known("forward_path")
-        assert level and forward
+        percent = known("allow_percent_hack")
+        assert level and percent
         self.assertEqual((level.same, level.tolerable), (("none",), ("may",)))
-        self.assertEqual(forward.same, ("",))
+        self.assertEqual(percent.same, ("no",))
 
     def test_a_transport_of_master_cf_has_parameters_of_its_own(self) -> None:
         found = known("maildrop_destination_recipient_limit")
@@ -45,7 +45,6 @@ class TestTheData(SynchronousTestCase):
             "virtual_alias_maps",
             "relayhost",
             "always_bcc",
-            "luser_relay",
             "mailbox_command",
         ):
             self.assertIs(known_parameters()[name].standing, Standing.DANGEROUS, name)
