@@ -1,72 +1,103 @@
-"""The SMTP avatar: one client's transactions, from MAIL FROM to a message in every mailbox.
+"""The SMTP avatar: one client's transactions, from MAIL FROM to a message that the queue answers for.
 
-The lines of the log are Postfix's, daemon by daemon (smtpd, cleanup, qmgr, local), so that the eyes and scripts that know
-its log find their way.
+The lines of the log are Postfix's, daemon by daemon (smtpd, cleanup, and in queue/ qmgr and local), so that the eyes and scripts
+that know its log find their way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from lanmail.address import Address
-from lanmail.delivery.local import Copy, LocalDelivery
-from lanmail.delivery.routes import Client, Destination, Route, Router
+from lanmail.delivery.copies import copy_of, one_each
+from lanmail.delivery.found import Destination
+from lanmail.delivery.routes import Client, Route, Router
 from lanmail.delivery.stock import Echo, StockMessage, address_of
-from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters, RecipientParameters, User
+from lanmail.interfaces import (
+    Greeting,
+    Incoming,
+    ITransactions,
+    MailParameters,
+    RecipientParameters,
+    Tell,
+    User,
+)
 from lanmail.mailbox.mbox import STATE_FIELDS
 from lanmail.maillog import Logger
-from lanmail.message import QueueIds, TopHeader, Trace, envelope_headers, from_line, protocol
+from lanmail.message import QueueIds, TopHeader, Trace, protocol
 from lanmail.network import Peer, parse_ip
+from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder, IncomingMessage
-from lanmail.status import DeliveryFailure, PermanentFailure, Status
+from lanmail.status import DeliveryFailure, PermanentFailure, Status, TemporaryFailure
 from lanmail.twisted_mail import smtp
 
 _smtpd = Logger("smtpd")
 _cleanup = Logger("cleanup")
-_qmgr = Logger("qmgr")
 _local = Logger("local")
+
+_NOTHING_SAID = RecipientParameters()
+
+
+class Accept(Protocol):
+    """Takes a message over: when it returns, the message is on stable storage. Raises TemporaryFailure, and then nothing of it is kept."""
+
+    async def __call__(self, message: Message, recipients: Sequence[Recipient], content: Content) -> None: ...
 
 
 class Reception:
     """What all transactions share. Calling it makes the avatar of a user, or of the anonymous client: the realm's ``transactions``.
 
-    myhostname, myorigin: for trace headers and for senders without a domain. drop_headers: ``message_drop_headers`` (the headers of
-    state always go). hopcount_limit: so many Received headers, ours counted, are too many.
-    clock: for delays; wall: seconds since the epoch, for dates.
+    accept: the queue's. trouble: what is wrong with the disk, as far as it is known; None where nothing is. tell: the story.
+    myhostname: for our Received header. myorigin: for senders without a domain. drop_headers: ``message_drop_headers`` (the headers
+    of state always go). hopcount_limit: so many Received headers, ours counted, are too many. wall: seconds since the epoch.
     """
 
     def __init__(
         self,
         router: Router,
-        delivery: LocalDelivery,
+        accept: Accept,
         folder: IncomingFolder,
         ids: QueueIds,
         *,
+        trouble: Callable[[], Status | None],
+        tell: Tell,
         myhostname: str,
         myorigin: str,
         drop_headers: Collection[str],
         hopcount_limit: int,
-        clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
         self.router = router
-        self.delivery = delivery
+        self.accept = accept
         self.folder = folder
         self.ids = ids
         self.myhostname = myhostname
+        self.trouble = trouble
+        self.tell = tell
         self.myorigin = myorigin
         self.drop = STATE_FIELDS | {name.lower().encode("utf-8", "replace") for name in drop_headers}
         self.hopcount_limit = hopcount_limit
-        self.clock = clock
         self.wall = wall
 
     def __call__(self, user: User | None) -> Transactions:
         return Transactions(self, user)
+
+    def refused(self, envelope: _Envelope, recipient: Address, status: Status) -> None:
+        """Part of the story of what never came in."""
+        self.tell(
+            "refused",
+            envelope.queue_id,
+            client=envelope.peer.host or "local",
+            helo=envelope.greeting.name,
+            sender=str(envelope.sender),
+            recipient=str(recipient),
+            status=str(status),
+        )
 
 
 @dataclass(slots=True)
@@ -78,8 +109,7 @@ class _Envelope:
     greeting: Greeting
     peer: Peer
     queue_id: str = ""
-    began: float = 0.0
-    routes: list[Route] = field(default_factory=list)
+    routes: list[tuple[Route, RecipientParameters]] = field(default_factory=list)
 
     @property
     def client(self) -> str:
@@ -102,10 +132,12 @@ class Transactions:
         self._envelope: _Envelope | None = None
 
     async def begin(self, sender: Address, parameters: MailParameters, greeting: Greeting, peer: Peer) -> None:
+        if (trouble := self._reception.trouble()) is not None:
+            raise TemporaryFailure(trouble)
         sender = sender.completed(self._reception.myorigin)
         self._envelope = _Envelope(sender, parameters, greeting, peer)
 
-    async def recipient(self, address: Address, parameters: RecipientParameters = RecipientParameters()) -> None:
+    async def recipient(self, address: Address, parameters: RecipientParameters = _NOTHING_SAID) -> None:
         envelope = self._current()
         try:
             route = await self._reception.router.recipient(address, Client(envelope.peer.host, self.login))
@@ -119,13 +151,13 @@ class Transactions:
                 address=address,
                 greeting=envelope.greeted,
             )
+            self._reception.refused(envelope, address, failure.status)
             raise
         if not envelope.queue_id:
             envelope.queue_id = self._reception.ids.next()
-            envelope.began = self._reception.clock.seconds()
             who = "" if self.login is None else f", sasl_username={self.login}"
             _smtpd.info("{id}: client={client}{who}", id=envelope.queue_id, client=envelope.client, who=who)
-        envelope.routes.append(route)
+        envelope.routes.append((route, parameters))
 
     def data(self) -> Incoming:
         envelope, self._envelope = self._current(), None
@@ -168,19 +200,14 @@ class Transactions:
 
 
 class _Arrival:
-    """interfaces.Incoming: one message from DATA on, filtered, judged, delivered, and told about in the log."""
+    """interfaces.Incoming: one message from DATA on, filtered, judged, handed over to the queue, and told about in the log."""
 
     def __init__(self, reception: Reception, envelope: _Envelope, login: str | None) -> None:
         self._reception = reception
         self._envelope = envelope
         self._login = login
         self._top = TopHeader(reception.drop)
-        self._text = IncomingMessage(reception.folder, envelope.queue_id, self._top, self._delivered)
-        # One copy for each mailbox, however many recipients led to it: the first of them is named in it.
-        self._mailboxes: dict[str, Destination] = {}
-        for route in envelope.routes:
-            for destination in route.mailboxes:
-                self._mailboxes.setdefault(destination.user.name, destination)
+        self._text = IncomingMessage(reception.folder, envelope.queue_id, self._top, self._hand_over)
 
     async def write(self, chunk: bytes) -> None:
         await self._text.write(chunk)
@@ -190,85 +217,91 @@ class _Arrival:
         try:
             return await self._text.commit()
         except DeliveryFailure as failure:
+            first = envelope.routes[0][0].original
             _cleanup.info(
                 "{id}: reject: END-OF-MESSAGE from {client}: {status}; from=<{sender}> to=<{address}> {greeting}",
                 id=envelope.queue_id,
                 client=envelope.client,
                 status=failure.status,
                 sender=envelope.sender,
-                address=envelope.routes[0].original,
+                address=first,
                 greeting=envelope.greeted,
             )
+            self._reception.refused(envelope, first, failure.status)
             raise
 
     def abort(self) -> None:
         self._text.abort()
 
-    async def _delivered(self, content: Content) -> str:
-        envelope, queue_id = self._envelope, self._envelope.queue_id
-        _cleanup.info("{id}: message-id={message_id}", id=queue_id, message_id=self._top.message_id or "<>")
-        self._must_have_an_end()
-        _qmgr.info(
-            "{id}: from=<{sender}>, size={size}, nrcpt={count} (queue active)",
-            id=queue_id,
-            sender=envelope.sender,
-            size=self._top.size,
-            count=len(envelope.routes),
+    async def _hand_over(self, content: Content) -> str:
+        envelope, top = self._envelope, self._top
+        _cleanup.info("{id}: message-id={message_id}", id=envelope.queue_id, message_id=top.message_id or "<>")
+        message = Message(
+            envelope.queue_id,
+            envelope.sender,
+            self._reception.wall(),
+            top.size,
+            top.message_id,
+            envelope.parameters.ret,
+            envelope.parameters.envid,
+            envelope.parameters.smtputf8,
+            envelope.client,
+            envelope.greeting.name,
+            self._protocol,
+            self._login or "",
         )
-        if self._mailboxes:
-            await self._reception.delivery.deliver(queue_id, content, self._copies())
-        self._tell_success()
-        return queue_id
+        ways = one_each(
+            (destination, parameters.notify, parameters.orcpt)
+            for route, parameters in envelope.routes
+            for destination in route.mailboxes
+        )
+        self._must_have_an_end([to for to, _, _ in ways])
+        received = self._received(message)
+        recipients = [copy_of(message, to, received, notify=notify, orcpt=orcpt) for to, notify, orcpt in ways]
+        if recipients:
+            await self._reception.accept(message, recipients, content)
+        for route, _ in envelope.routes:
+            if route.discarded:
+                self._tell_discarded(route)
+        return envelope.queue_id
 
-    def _must_have_an_end(self) -> None:
+    def _must_have_an_end(self, destinations: Sequence[Destination]) -> None:
         """The header, and the message's way."""
         if self._top.endless:
             raise PermanentFailure(Status(552, "5.3.4", "Error: message header too large"))
         if self._top.received + 1 >= self._reception.hopcount_limit:
             raise PermanentFailure(Status(554, "5.4.0", "Error: too many hops"))
-        for destination in self._mailboxes.values():
+        for destination in destinations:
             address = destination.delivered_to
             if str(address).lower() in self._top.delivered_to:
                 raise PermanentFailure(Status(554, "5.4.6", f"mail forwarding loop for {address}"))
 
-    def _copies(self) -> list[Copy]:
-        envelope, when = self._envelope, self._reception.wall()
-        routes = envelope.routes
-        received = Trace(
-            envelope.greeting.name,
-            envelope.peer.literal,
-            self._reception.myhostname,
-            protocol(
-                extended=envelope.greeting.extended,
-                tls=envelope.peer.tls,
-                authenticated=self._login is not None,
-                smtputf8=envelope.parameters.smtputf8,
-            ),
-            envelope.queue_id,
-            when,
-            routes[0].original if len(routes) == 1 else None,
-        ).received()
-        first = from_line(envelope.sender, when)
-        return [
-            Copy(to.user, first + envelope_headers(envelope.sender, to.original, to.delivered_to) + received)
-            for to in self._mailboxes.values()
-        ]
-
-    def _tell_success(self) -> None:
-        delay = self._reception.clock.seconds() - self._envelope.began
-        for to in self._mailboxes.values():
-            self._tell(to.delivered_to, to.original, delay, "delivered to mailbox")
-        for route in self._envelope.routes:
-            if route.discarded:
-                self._tell(route.original, route.original, delay, "delivered to file: /dev/null")
-        _qmgr.info("{id}: removed", id=self._envelope.queue_id)
-
-    def _tell(self, address: Address, original: Address, delay: float, how: str) -> None:
-        _local.info(
-            "{id}: to=<{address}>,{original} relay=local, delay={delay}, dsn=2.0.0, status=sent ({how})",
-            id=self._envelope.queue_id,
-            address=address,
-            original=f" orig_to=<{original}>," if original != address else "",
-            delay=f"{delay:.2f}",
-            how=how,
+    @property
+    def _protocol(self) -> str:
+        envelope = self._envelope
+        return protocol(
+            extended=envelope.greeting.extended,
+            tls=envelope.peer.tls,
+            authenticated=self._login is not None,
+            smtputf8=envelope.parameters.smtputf8,
         )
+
+    def _received(self, message: Message) -> bytes:
+        routes = self._envelope.routes
+        return Trace(
+            self._envelope.greeting.name,
+            self._envelope.peer.literal,
+            self._reception.myhostname,
+            message.protocol,
+            message.queue_id,
+            message.arrived,
+            routes[0][0].original if len(routes) == 1 else None,
+        ).received()
+
+    def _tell_discarded(self, route: Route) -> None:
+        _local.info(
+            "{id}: to=<{address}>, relay=local, delay=0, dsn=2.0.0, status=sent (delivered to file: /dev/null)",
+            id=self._envelope.queue_id,
+            address=route.original,
+        )
+        self._reception.tell("discarded", self._envelope.queue_id, original=str(route.original))
