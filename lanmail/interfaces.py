@@ -225,8 +225,14 @@ class IMaildrop(IMailboxPOP3):
         then what was given is not the letter, and the connection must be dropped without the terminator.
         """
 
-    def commit(deleted: frozenset[int]) -> Awaitable[int]:
-        """QUIT: expunge these numbers, keep whatever arrived meanwhile; how many letters are left. Raises with nothing lost."""
+    def fetched(number: int, client: str) -> None:
+        """The letter that ``text`` gave last, whole, was handed over to the client at that address: its story is told so. Never waits."""
+
+    def commit(deleted: frozenset[int], client: str = "") -> Awaitable[int]:
+        """QUIT: expunge these numbers, keep whatever arrived meanwhile; how many letters are left. Raises with nothing lost.
+
+        client: the address of who wanted it, for the story.
+        """
 
     def close() -> None:
         """The session is over, however it ended. May be called more than once; after it the next login can open the mailbox."""

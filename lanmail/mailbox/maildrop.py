@@ -16,12 +16,25 @@ from typing import IO, TypeVar, overload
 
 from zope.interface import implementer
 
-from lanmail.interfaces import IMaildrop, InThread, Letter, MessageGone, Report, Sleep, Torn, User, Users
+from lanmail.interfaces import (
+    IMaildrop,
+    InThread,
+    Letter,
+    MessageGone,
+    Report,
+    Sleep,
+    Tell,
+    Torn,
+    User,
+    Users,
+    nothing_to_tell,
+)
 from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.expunge import interrupted
 from lanmail.mailbox.holdings import Closed, Holdings
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
+from lanmail.mailbox.origin import Origin, origin_of
 from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.snapshot import Adopted, Snapshot
 from lanmail.mailbox.store import MailboxFile
@@ -56,7 +69,7 @@ class Maildrops:
     mailbox: gives a user's MailboxFile. adopted: gives the UIDLs of an older server (AdoptedUidls.of), in a thread.
     saved: keeps the indexes of large mailboxes over a restart. claim_wait, lock_wait: seconds that a login waits for another session to
     end, and that anything waits for another program's lock.
-    dice: from 0 up to 1.
+    tell: the story of what is fetched and deleted. dice: from 0 up to 1.
     """
 
     def __init__(
@@ -71,6 +84,7 @@ class Maildrops:
         saved: SavedIndexes | None = None,
         claim_wait: float = CLAIM_PATIENCE,
         lock_wait: float = LOCK_PATIENCE,
+        tell: Tell = nothing_to_tell,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self._mailbox = mailbox
@@ -82,6 +96,7 @@ class Maildrops:
         self.saved = saved
         self.claim_wait = claim_wait
         self.lock_wait = lock_wait
+        self.tell = tell
         self._dice = dice
         self.wanted: Callable[[User], None] = nobody
         """Told of the user whenever a login finds the maildrop in use: whoever has it may be ended (pop3.server)."""
@@ -186,6 +201,7 @@ class Maildrop:
         known = maildrops.indexes.take(mailbox.path)
         self._snapshot = Snapshot(user.name, mailbox, holdings, known, maildrops.saved)
         self._unique_ids: Sequence[str] | None = None
+        self._given: tuple[int, Origin] | None = None  # the letter that was last given out, and which message it is
         self._marked: set[int] = set()  # through Twisted's interface only
         self._closed = False
 
@@ -210,15 +226,22 @@ class Maildrop:
                 pieces = await self._maildrops.in_thread(reading.window)
             except Torn:
                 raise MessageGone from None  # nothing of it has been given to anybody
+        self._given = number, reading.origin
         while pieces:
             for piece in pieces:
                 yield piece
             pieces = [] if reading.ended else await self._maildrops.in_thread(reading.window)
 
-    async def commit(self, deleted: frozenset[int]) -> int:
+    def fetched(self, number: int, client: str) -> None:
+        if self._given is not None and self._given[0] == number:
+            octets = self.letters[number - 1].octets
+            self._tell("fetched", number, self._given[1], client, octets=octets)
+
+    async def commit(self, deleted: frozenset[int], client: str = "") -> int:
         left = len(self.letters)
         if deleted:
-            left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted))
+            told = None if self._maildrops.tell is nothing_to_tell else self._deleted_from(client)
+            left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted, told))
         if self._snapshot.has_news:
             with suppress(Closed):  # the client did not wait for our answer, and what it asked for is done
                 await self._maildrops.in_thread(self._snapshot.remember)
@@ -231,6 +254,17 @@ class Maildrop:
         if (index := self._snapshot.latest) is not None:
             self._maildrops.indexes.keep(self._path, index)
         self._holdings.close()
+
+    def _deleted_from(self, client: str) -> Callable[[int, Origin], None]:
+        """Told in the thread that deletes: what is gone must be told also where the client did not wait for our answer."""
+        return lambda number, origin: self._tell("expunged", number, origin, client)
+
+    def _tell(self, kind: str, number: int, origin: Origin, client: str, **more: float) -> None:
+        uidl = self._unique_ids[number - 1] if self._unique_ids is not None else ""
+        facts: dict[str, str | float] = {"user": self.user.name, "client": client, "uidl": uidl, **more}
+        if origin.message_id:
+            facts["message_id"] = origin.message_id
+        self._maildrops.tell(kind, origin.queue_id, **facts)
 
     def _name_all(self) -> Sequence[str]:
         return self._snapshot.unique_ids(self._maildrops.adopted)
@@ -284,14 +318,19 @@ class _Reading:
         self._body_lines = body_lines
         self._text: Iterator[bytes] | None = None
         self.ended = False
+        self.origin = Origin()
 
     def window(self) -> list[bytes]:
         with self._holdings:
+            first = self._text is None
             if self._text is None:
                 self._text = self._snapshot.text(self._number, self._body_lines)
             pieces: list[bytes] = []
             room = WINDOW
             for piece in self._text:
+                if first:
+                    self.origin = origin_of(piece)
+                    first = False
                 pieces.append(piece)
                 room -= len(piece)
                 if room <= 0:

@@ -47,6 +47,8 @@ _OURS = re.compile(
     rb"received:[^\n]*\n[ \t]+by [^ \t\r\n]+ (?-i:" + re.escape(OUR_NAME) + rb") with ",
     re.IGNORECASE,
 )
+# What follows the mark: the protocol and the queue id (message.Trace, message.QueueIds).
+_ID = re.compile(rb"[A-Z0-9]+ id ([0-9A-F]{10})(?![0-9A-Za-z])")
 
 
 def is_separator(line: bytes) -> bool:
@@ -69,6 +71,13 @@ def is_ours(header: bytes, start: int = 0) -> bool:
     ``header`` from ``start`` on has LF or CRLF line ends; a few thousand octets are enough.
     """
     return _OURS.match(header, start) is not None
+
+
+def our_queue_id(header: bytes) -> str:
+    """The queue id of a message that ``is_ours``; empty for any other. A forged one is of no use to anybody, for the same reasons."""
+    mark = _OURS.match(header)
+    found = _ID.match(header, mark.end()) if mark else None
+    return found[1].decode("ascii") if found else ""
 
 
 class _MboxrdLines:

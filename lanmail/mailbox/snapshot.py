@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from lanmail.interfaces import MessageGone
 from lanmail.mailbox.holdings import Holdings
 from lanmail.mailbox.index import SMALL, Index, refresh
 from lanmail.mailbox.locks import MailboxFailure
+from lanmail.mailbox.origin import Origin, origin_at
 from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import LockedMailbox, MailboxFile
 from lanmail.mailbox.text import read_text
@@ -22,8 +23,12 @@ from lanmail.status import Status
 TRIES = 3
 
 _REWRITTEN = Status(451, "4.2.0", "Another program has changed the mailbox; please come again")
+# After so many letters whose heads were read the lock is kept fresh: from a slow disk, some seconds.
+_OFTEN = 1000
 
 
+# Is told of a letter that was taken out: its number, and which message it was.
+Told = Callable[[int, Origin], None]
 # Gives the UIDLs of an older server: of whom, from where, for which letters (adopted.AdoptedUidls.of).
 Adopted = Callable[[str, int, Index], Mapping[bytes, Sequence[str]]]
 
@@ -102,8 +107,11 @@ class Snapshot:
             raise MessageGone
         return read_text(self._holdings.fd, self._latest, there, body_lines)
 
-    def expunge(self, numbers: frozenset[int]) -> int:
-        """Take these letters out and keep all others, whoever brought them; how many are left."""
+    def expunge(self, numbers: frozenset[int], told: Told | None = None) -> int:
+        """Take these letters out and keep all others, whoever brought them; how many are left.
+
+        told: called for each letter that we took out, once it is gone and the mailbox is free again.
+        """
         with self._holdings:
             try:
                 locked = self._mailbox.lock(create=False)
@@ -111,15 +119,19 @@ class Snapshot:
                 return 0
             with locked:
                 index = self._renew(locked)
-                found = sorted(there for number in numbers if (there := self._number(number)) is not None)
+                found = sorted((there, number) for number in numbers if (there := self._number(number)) is not None)
                 if not all(self._number(number) or self._is_gone(number) for number in numbers):
                     raise MailboxFailure(
                         f"{self._mailbox.path} was rewritten; what to delete is not certain", _REWRITTEN
                     )
+                origins = _origins(locked, index, (there for there, _ in found)) if told else []
                 if found:
-                    locked.take_out(_joined(index.extent(number) for number in found))
-                    self._forget(index, found, locked)
-                return len(index) - len(found)
+                    locked.take_out(_joined(index.extent(there) for there, _ in found))
+                    self._forget(index, [there for there, _ in found], locked)
+        if told is not None:
+            for (_, number), origin in zip(found, origins, strict=True):
+                told(number, origin)
+        return len(index) - len(found)
 
     @property
     def has_news(self) -> bool:
@@ -191,6 +203,20 @@ class Snapshot:
 def _state(index: Index | None) -> tuple[int, int] | None:
     """What makes one index worth writing down and another not: which it is, and how many names it holds."""
     return None if index is None or index.size <= SMALL else (id(index), len(index.identities))
+
+
+def _origins(locked: LockedMailbox, index: Index, numbers: Iterable[int]) -> list[Origin]:
+    """Which messages these are, while they still stand there."""
+    found: list[Origin] = []
+    for number in numbers:
+        entry = index.entry(number)
+        try:
+            found.append(origin_at(locked.fd, entry.text, entry.end))
+        except OSError:
+            found.append(Origin())  # a letter whose story lacks its end is better than one that cannot be deleted
+        if len(found) % _OFTEN == 0:
+            locked.touch()
+    return found
 
 
 def _joined(ranges: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -77,6 +77,7 @@ class LanPOP3(pop3.POP3):
         self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
         self._attempt = b""  # whose password is being checked now
         self._retrieved = self._deleted = self._left = 0
+        self._fetched: set[int] = set()
         self._ending = ""
         self._keep_alive()
         factory.connections.opened(self)
@@ -221,11 +222,21 @@ class LanPOP3(pop3.POP3):
         else:
             self.session.finish(held)
             # fetchmail says TOP with 99999999 lines where it means RETR.
-            self._retrieved += given >= self.mbox.letters[event.number - 1].octets
+            if given >= self.mbox.letters[event.number - 1].octets:
+                self._retrieved += 1
+                await self._hand_over(event.number)
+
+    async def _hand_over(self, number: int) -> None:
+        """Tell that a letter was fetched, once the transport has all of it: not where the client is gone before."""
+        # A client that fetches one letter over and over is told of once, or it could fill the history with it.
+        if number not in self._fetched:
+            self._fetched.add(number)
+            await self._carrier.write(b"")
+            self.mbox.fetched(number, self.peer.host)
 
     async def _commit(self, event: Commit) -> None:
         try:
-            self._left = await self.mbox.commit(event.deleted)
+            self._left = await self.mbox.commit(event.deleted, self.peer.host)
         except DeliveryFailure as trouble:
             self._refuse_for_now(trouble)
         else:

@@ -43,7 +43,10 @@ class StockMaildrop:
         finally:
             file.close()
 
-    async def commit(self, deleted: frozenset[int]) -> int:
+    def fetched(self, number: int, client: str) -> None:
+        """Nothing: what is in such a mailbox has no story here."""
+
+    async def commit(self, deleted: frozenset[int], client: str = "") -> int:
         for number in sorted(deleted):
             self._mailbox.deleteMessage(number - 1)
         await maybeDeferred(self._mailbox.sync)

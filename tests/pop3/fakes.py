@@ -41,6 +41,8 @@ class RememberingMaildrop:
         self.trouble: BaseException | None = None
         self.tear_after: tuple[int, BaseException] | None = None
         self.committed: list[frozenset[int]] = []
+        self.committed_from = ""
+        self.told: list[tuple[int, str]] = []
         self.commit_waits: Deferred[None] | None = None
         self.closed = 0
 
@@ -59,7 +61,11 @@ class RememberingMaildrop:
                 raise self.tear_after[1]
             yield text[start : start + self.chunk]
 
-    async def commit(self, deleted: frozenset[int]) -> int:
+    def fetched(self, number: int, client: str) -> None:
+        self.told.append((number, client))
+
+    async def commit(self, deleted: frozenset[int], client: str = "") -> int:
+        self.committed_from = client
         if self.commit_waits is not None:
             await self.commit_waits
         self._fail_now()
