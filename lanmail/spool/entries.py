@@ -41,7 +41,8 @@ class Recipient:
     to the last of our headers, LF line ends, never changed after the 250. sender: who hears of trouble: the message's sender, or the
     owner of a list. original: RCPT's address. delivered_to: what aliases made of it. rule: how, in words (``alias staff``), empty
     where nothing was between. notify: RFC 3461's NOTIFY, upper case, comma separated; empty where the client said nothing.
-    orcpt: its ORCPT, ``rfc822;ann@example.com``, decoded; empty where there is none.
+    orcpt: its ORCPT, ``rfc822;ann@example.com``, decoded; empty where there is none. expanded: an alias or a .forward of several
+    members stands in between: a success report says so (RFC 3461, 5.2.7).
 
     since, due: on the queue's clock (queue/schedule.py), in seconds: when it came, and before when it is not tried.
     tries: that failed. reason: of the last one. warned: its sender was told of the delay. held: not tried until released.
@@ -62,6 +63,7 @@ class Recipient:
     reason: Status | None = None
     warned: bool = False
     held: bool = False
+    expanded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
