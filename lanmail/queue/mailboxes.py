@@ -213,6 +213,12 @@ class Mailboxes:
         if mailbox.state is State.IDLE and mailbox.busy_since is None:
             del self._by_name[mailbox.name]
 
+    def tidy(self, busy_before: float) -> None:
+        """Forget of those with nothing to do that they were locked, where that began before ``busy_before``."""
+        for mailbox in self:
+            if mailbox.state is State.IDLE and (mailbox.busy_since is None or mailbox.busy_since < busy_before):
+                del self._by_name[mailbox.name]
+
     # within
 
     def _of(self, name: str) -> Mailbox:
