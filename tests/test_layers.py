@@ -15,6 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("lanmail.wire", "lanmail.config", "lanmail.interfaces"),
     (
         "lanmail.smtp.grammar",
+        "lanmail.smtp.dsn",
         "lanmail.smtp.session",
         "lanmail.smtp.events",
         "lanmail.smtp.limits",

@@ -36,9 +36,7 @@ def copy_of(message: Message, to: Destination, received: bytes, *, notify: str =
     # The null sender stays null whatever a list says, or a report that strays into one would be answered by a report.
     sender = message.sender if to.sender is None or message.sender.is_null else to.sender
     head = from_line(sender, message.arrived) + envelope_headers(sender, to.original, to.delivered_to) + received
-    return Recipient(
-        to.user, head, sender, to.original, to.delivered_to, to.rule, notify, orcpt, expanded=to.expanded
-    )
+    return Recipient(to.user, head, sender, to.original, to.delivered_to, to.rule, notify, orcpt, expanded=to.expanded)
 
 
 def _wanted(notify: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lanmail.address import Address
-from lanmail.interfaces import MailParameters
+from lanmail.interfaces import MailParameters, RecipientParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Mail:
 @dataclass(frozen=True, slots=True)
 class Recipient:
     address: Address
+    parameters: RecipientParameters = field(default_factory=RecipientParameters)
 
 
 @dataclass(frozen=True, slots=True)

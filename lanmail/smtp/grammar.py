@@ -10,12 +10,16 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from lanmail.address import NULL_SENDER, Address, canonical_domain
-from lanmail.interfaces import MailParameters
+from lanmail.interfaces import MailParameters, RecipientParameters
+from lanmail.smtp import dsn
 from lanmail.status import Status
+
+T = TypeVar("T")
 
 # An address is written into header lines (Return-Path, Delivered-To), and RFC 5322, 2.1.1 ends those at 998 octets.
 # RFC 5321 would allow 64 for a local part and 256 for the whole; senders of mailing lists go past both, and Postfix
@@ -37,7 +41,6 @@ _COMMAND = re.compile(rb"(?s)[ \t]*([^ \t]*)[ \t]*(.*)")
 _NOT_SMTP = re.compile(r"(?:CONNECT|GET|POST)\Z|[^A-Z]|.*:")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*\Z")
-_XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+\Z")
 # What would have a meaning in the comment of a Received header, where the client's name goes (Postfix: NEUTER_CHARACTERS).
 _MEANINGFUL = str.maketrans(dict.fromkeys(' <>()\\";@', "?"))
 
@@ -100,12 +103,11 @@ def mail(argument: bytes, *, offers_auth: bool = False) -> tuple[Address, MailPa
     return _address(path, _FROM, parameters.smtputf8), parameters
 
 
-def recipient(argument: bytes, *, smtputf8: bool = False) -> Address:
-    """RCPT's argument. ``<postmaster>`` and other names without a domain have an empty one; we take no parameters."""
+def recipient(argument: bytes, *, smtputf8: bool = False) -> tuple[Address, RecipientParameters]:
+    """RCPT's argument. ``<postmaster>`` and other names without a domain have an empty one."""
     path, words = _split_path(argument, _TO)
-    for word in words:
-        _unsupported(word)
-    return _address(path, _TO, smtputf8)
+    parameters = _recipient_parameters(words, smtputf8)
+    return _address(path, _TO, smtputf8), parameters
 
 
 # the path, and what follows it
@@ -148,6 +150,7 @@ def _mail_parameters(words: list[bytes], offers_auth: bool) -> MailParameters:
     size: int | None = None
     body = "7BIT"
     smtputf8 = False
+    ret = envid = ""
     for word in words:
         keyword, equals, value = word.partition(b"=")
         match keyword.upper():
@@ -164,11 +167,48 @@ def _mail_parameters(words: list[bytes], offers_auth: bool) -> MailParameters:
                 smtputf8 = True
             case b"AUTH" if equals and offers_auth:
                 # RFC 4954, 5: a claim of who wrote it. We believe nobody's, and may say nothing against it.
-                if not _XTEXT.match(value):
-                    raise Malformed(Status(501, "5.5.4", "Bad AUTH parameter syntax"))
+                _checked("AUTH", dsn.xtext, value)
+            case b"RET" if equals:
+                ret = _once("RET", ret, dsn.ret, value)
+            case b"ENVID" if equals:
+                envid = _once("ENVID", envid, dsn.envid, value)
             case _:
                 _unsupported(word)
-    return MailParameters(size, body, smtputf8)
+    return MailParameters(size, body, smtputf8, ret, envid)
+
+
+def _recipient_parameters(words: list[bytes], smtputf8: bool) -> RecipientParameters:
+    notify = orcpt = ""
+    for word in words:
+        keyword, equals, value = word.partition(b"=")
+        match keyword.upper():
+            case b"NOTIFY" if equals:
+                notify = _once("NOTIFY", notify, dsn.notify, value)
+            case b"ORCPT" if equals:
+                orcpt = _once("ORCPT", orcpt, lambda octets: dsn.orcpt(octets, smtputf8=smtputf8), value)
+            case _:
+                _unsupported(word)
+    return RecipientParameters(notify, orcpt)
+
+
+def _once(keyword: str, already: str, read: Callable[[bytes], str], value: bytes) -> str:
+    """A value that may be said once (RFC 3461, 4): of two, which would count?"""
+    if already:
+        raise Malformed(_bad_parameter(keyword))
+    return _checked(keyword, read, value)
+
+
+def _checked(keyword: str, read: Callable[[bytes], T], value: bytes) -> T:
+    try:
+        return read(value)
+    except ValueError:
+        raise Malformed(_bad_parameter(keyword)) from None
+
+
+def _bad_parameter(keyword: str) -> Status:
+    # The two of RCPT have another word before them in Postfix.
+    error = "Error: " if keyword in ("NOTIFY", "ORCPT") else ""
+    return Status(501, "5.5.4", f"{error}Bad {keyword} parameter syntax")
 
 
 def _unsupported(word: bytes) -> NoReturn:

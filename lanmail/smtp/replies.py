@@ -53,7 +53,7 @@ def offers(hostname: str, size_limit: int, auth: bool) -> bytes:
     words = [hostname, "PIPELINING", f"SIZE {size_limit}" if size_limit else "SIZE", "VRFY"]
     if auth:
         words.append("AUTH " + " ".join(MECHANISMS))
-    words += ["ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8"]
+    words += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"]
     return "".join([f"250-{word}\r\n" for word in words[:-1]] + [f"250 {words[-1]}\r\n"]).encode()
 
 

@@ -110,8 +110,8 @@ class LanSMTP(smtp.ESMTP):
                     greeting = self.session.greeting or Greeting("", extended=False)
                     transactions = await self._anybody()
                     await transactions.begin(sender, parameters, greeting, self.peer)
-                case Recipient(address):
-                    await self._avatar.recipient(address)
+                case Recipient(address, parameters):
+                    await self._avatar.recipient(address, parameters)
                 case Data():
                     self._incoming = self._avatar.data()
                 case Content(chunk):

@@ -255,10 +255,10 @@ class SmtpSession(Conversation[Event]):
         if self._transaction is None:
             return self._refused(replies.NEED_MAIL)
         self._transaction.tried += 1
-        address = grammar.recipient(argument, smtputf8=self._transaction.mail.parameters.smtputf8)
+        recipient = Recipient(*grammar.recipient(argument, smtputf8=self._transaction.mail.parameters.smtputf8))
         if self._transaction.taken >= self._limits.recipient_limit:
-            return self._too_many_recipients(self._transaction, Recipient(address))
-        return Recipient(address)
+            return self._too_many_recipients(self._transaction, recipient)
+        return recipient
 
     def _too_many_recipients(self, transaction: _Transaction, recipient: Recipient) -> Turn:
         # RFC 5321, 4.5.3.1.10: the client sends the rest of its list in another transaction; that is no error of its.

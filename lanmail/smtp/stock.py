@@ -1,7 +1,8 @@
 """Makes do with an avatar that knows only Twisted's own interfaces (IMessageDelivery, IMessage), such as other people have.
 
-They cannot say "later" by status, nor wait for room; everything else is as with ours. The hooks of the protocol are
-called, not those of the avatar, so that an ESMTP subclass's own ``validateFrom`` counts here as it does with Twisted.
+They cannot say "later" by status, nor wait for room, nor hear how a report is wanted (RFC 3461); everything else is as with ours.
+The hooks of the protocol are called, not those of the avatar, so that an ESMTP subclass's own ``validateFrom`` counts here as it
+does with Twisted.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from twisted.internet.defer import DeferredList, maybeDeferred
 from zope.interface import implementer
 
 from lanmail.address import Address
-from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters
+from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters, RecipientParameters
 from lanmail.network import Peer
 from lanmail.status import DeliveryFailure, PermanentFailure, Status, TemporaryFailure
 from lanmail.twisted_mail import smtp
+
+_NOTHING_SAID = RecipientParameters()
 
 
 @implementer(ITransactions)
@@ -34,7 +37,7 @@ class StockTransactions:
         self._helo = (greeting.name.encode(), peer.host.encode())
         self._origin = await _told(self.validateFrom, self._helo, _stock_address(sender))
 
-    async def recipient(self, address: Address) -> None:
+    async def recipient(self, address: Address, parameters: RecipientParameters = _NOTHING_SAID) -> None:
         user = smtp.User(_stock_address(address), self._helo, self._protocol, self._origin)
         self._messages.append((user, await _told(self.validateTo, user)))
 

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from lanmail.address import Address
 from lanmail.admission import Admission, Capacity
-from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters
+from lanmail.interfaces import Greeting, Incoming, ITransactions, MailParameters, RecipientParameters
 from lanmail.network import Networks, Peer
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
@@ -89,8 +89,9 @@ class RememberingTransactions:
         self.peer, self.greeting = peer, greeting
         await self.wait("begin")
 
-    async def recipient(self, address: Address) -> None:
-        self.said.append(("recipient", str(address)))
+    async def recipient(self, address: Address, parameters: RecipientParameters = RecipientParameters()) -> None:
+        said = () if parameters == RecipientParameters() else (parameters,)
+        self.said.append(("recipient", str(address), *said))
         await self.wait("recipient")
         if address.local not in ("nel", "julien"):
             raise PermanentFailure(Status(NOBODY.code, NOBODY.enhanced, f"<{address}>: {NOBODY.text}"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.address import NULL_SENDER, Address
-from lanmail.interfaces import MailParameters
+from lanmail.interfaces import MailParameters, RecipientParameters
 from lanmail.smtp import grammar
 from lanmail.smtp.grammar import Malformed
 
@@ -20,6 +20,10 @@ def sender(text: str) -> Address:
 
 def parameters(text: str, *, offers_auth: bool = False) -> MailParameters:
     return grammar.mail(text.encode(), offers_auth=offers_auth)[1]
+
+
+def recipient(text: str) -> Address:
+    return grammar.recipient(text.encode(), smtputf8=True)[0]
 
 
 class Refusals(SynchronousTestCase):
@@ -44,8 +48,8 @@ class AddressTests(Refusals):
         self.refused("TO:<>", 501, "5.1.3")
 
     def test_postmaster_and_other_names_need_no_domain(self) -> None:
-        self.assertEqual(grammar.recipient(b"TO:<Postmaster>"), Address("Postmaster"))
-        self.assertEqual(grammar.recipient(b"TO:nel"), Address("nel"))
+        self.assertEqual(recipient("TO:<Postmaster>"), Address("Postmaster"))
+        self.assertEqual(recipient("TO:nel"), Address("nel"))
 
     def test_sloppy_forms_of_real_clients_are_taken(self) -> None:
         for text in ("FROM: <a@b.example>", "FROM:a@b.example", "From: a@b.example ", "FROM:< a@b.example >"):
@@ -63,14 +67,14 @@ class AddressTests(Refusals):
             self.assertEqual(sender(f"FROM:<{local}@docomo.example>"), Address(local, "docomo.example"))
 
     def test_the_last_at_sign_parts_name_and_domain(self) -> None:
-        self.assertEqual(grammar.recipient(b"TO:<user@other@ours>"), Address("user@other", "ours"))
-        self.assertEqual(grammar.recipient(b'TO:<"user@other"@ours>'), Address("user@other", "ours"))
-        self.assertEqual(grammar.recipient(b'TO:<"user@other">'), Address("user@other"))
-        self.assertEqual(grammar.recipient(b"TO:<user%other@ours>"), Address("user%other", "ours"))
-        self.assertEqual(grammar.recipient(b"TO:<ours!user>"), Address("ours!user"))
+        self.assertEqual(recipient("TO:<user@other@ours>"), Address("user@other", "ours"))
+        self.assertEqual(recipient('TO:<"user@other"@ours>'), Address("user@other", "ours"))
+        self.assertEqual(recipient('TO:<"user@other">'), Address("user@other"))
+        self.assertEqual(recipient("TO:<user%other@ours>"), Address("user%other", "ours"))
+        self.assertEqual(recipient("TO:<ours!user>"), Address("ours!user"))
 
     def test_source_routes_are_left_out(self) -> None:
-        self.assertEqual(grammar.recipient(b"TO:<@a,@b.example:user@c>"), Address("user", "c"))
+        self.assertEqual(recipient("TO:<@a,@b.example:user@c>"), Address("user", "c"))
         for bad in ("TO:<@a:>", "TO:<@a>", "TO:<@a,b:user@c>", "TO:<@a b:user@c>", "TO:<@:user@c>"):
             self.refused(bad, 501, "5.1.3")
 
@@ -154,7 +158,7 @@ class Utf8Tests(Refusals):
         self.refused("FROM:<jürgen@b>", 553, "5.6.7")
         self.refused("TO:<a@bücher.example>", 553, "5.6.7")
         self.assertEqual(sender("FROM:<jürgen@b> SMTPUTF8"), Address("jürgen", "b"))
-        self.assertEqual(grammar.recipient("TO:<jürgen@b>".encode(), smtputf8=True), Address("jürgen", "b"))
+        self.assertEqual(recipient("TO:<jürgen@b>"), Address("jürgen", "b"))
 
     def test_a_domain_has_one_form_however_it_is_written(self) -> None:
         for domain in ("bücher.example", "BÜCHER.example", "xn--bcher-kva.example", "bu\u0308cher.example"):
@@ -185,9 +189,32 @@ class ParameterTests(Refusals):
             self.refused(f"FROM:<a@b> {bad}", 501, "5.5.4")
 
     def test_what_we_do_not_know_is_unsupported(self) -> None:
-        for bad in ("FOO", "FOO=BAR", "SMTPUTF8=1", "SIZE", "RET=FULL", "AUTH=<>"):
+        for bad in ("FOO", "FOO=BAR", "SMTPUTF8=1", "SIZE", "RET", "NOTIFY=NEVER", "AUTH=<>"):
             self.refused(f"FROM:<a@b> {bad}", 555, "5.5.4")
-        self.refused("TO:<a@b> NOTIFY=NEVER", 555, "5.5.4")
+        for bad in ("FOO", "FOO=BAR", "SIZE=1", "NOTIFY", "RET=FULL"):
+            self.refused(f"TO:<a@b> {bad}", 555, "5.5.4")
+
+    def test_how_a_report_is_wanted(self) -> None:
+        self.assertEqual(
+            parameters("FROM:<a@b> ret=hdrs EnvId=QQ+2B314159 SIZE=1"), MailParameters(1, ret="HDRS", envid="QQ+314159")
+        )
+        said = grammar.recipient(b"TO:<a@b> notify=delay,SUCCESS orcpt=rfc822;ann+3D@c")
+        self.assertEqual(said, (Address("a", "b"), RecipientParameters("SUCCESS,DELAY", "rfc822;ann=@c")))
+
+    def test_a_wish_for_reports_that_is_wrong_or_said_twice_is_refused_in_postfixs_words(self) -> None:
+        for argument, text in (
+            (b"FROM:<a@b> RET=SOME", "Bad RET parameter syntax"),
+            (b"FROM:<a@b> RET=FULL RET=FULL", "Bad RET parameter syntax"),
+            (b"FROM:<a@b> ENVID=", "Bad ENVID parameter syntax"),
+            (b"FROM:<a@b> ENVID=a ENVID=a", "Bad ENVID parameter syntax"),
+            (b"TO:<a@b> NOTIFY=NEVER,DELAY", "Error: Bad NOTIFY parameter syntax"),
+            (b"TO:<a@b> NOTIFY=NEVER NOTIFY=NEVER", "Error: Bad NOTIFY parameter syntax"),
+            (b"TO:<a@b> ORCPT=rfc822;", "Error: Bad ORCPT parameter syntax"),
+            (b"TO:<a@b> ORCPT=rfc822;a ORCPT=rfc822;a", "Error: Bad ORCPT parameter syntax"),
+        ):
+            with self.assertRaises(Malformed) as raised:
+                (grammar.mail if argument.startswith(b"FROM") else grammar.recipient)(argument)
+            self.assertEqual(str(raised.exception.status), f"501 5.5.4 {text}")
 
     def test_auth_is_taken_where_auth_is_offered_and_believed_nowhere(self) -> None:
         self.assertEqual(parameters("FROM:<a@b> AUTH=<>", offers_auth=True), MailParameters())
@@ -233,7 +260,7 @@ class RobustnessTests(SynchronousTestCase):
     def test_whatever_comes_is_a_clean_address_or_a_refusal(self, octets: bytes, brackets: bool, utf8: bool) -> None:
         argument = b"TO:<" + octets + b">" if brackets else b"TO:" + octets
         try:
-            address = grammar.recipient(argument, smtputf8=utf8)
+            address, _ = grammar.recipient(argument, smtputf8=utf8)
         except Malformed as malformed:
             self.assertIn(malformed.status.code, (501, 553, 555))
             return
@@ -247,7 +274,7 @@ class RobustnessTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     def test_an_address_written_out_is_read_back_as_the_same(self, local: str, domain: str) -> None:
         address = Address(local, domain)
-        self.assertEqual(grammar.recipient(f"TO:<{address}>".encode(), smtputf8=True), address)
+        self.assertEqual(recipient(f"TO:<{address}>"), address)
 
     def test_no_line_takes_long(self) -> None:
         # Twisted's own grammar took 1.2 s for a line like the first.

@@ -14,7 +14,7 @@ from twisted.logger import formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from lanmail.interfaces import ITransactions
+from lanmail.interfaces import ITransactions, MailParameters, RecipientParameters
 from lanmail.maillog import mail_events
 from lanmail.network import Peer
 from lanmail.rim import GRACE
@@ -44,6 +44,18 @@ class DeliveryTests(SynchronousTestCase):
         self.assertEqual(door.avatar.delivered[0].text, b"Hello\r\n")
         self.assertEqual(door.avatar.peer, Peer("192.168.1.5", 40000, "192.168.1.1", 25))
         self.assertEqual((door.avatar.greeting.name, door.avatar.greeting.extended), ("c", True))
+
+    def test_how_a_report_is_wanted_reaches_the_avatar(self) -> None:
+        door = Door()
+        client = door.connect()
+        client.say(b"EHLO c\r\nMAIL FROM:<a@b> RET=HDRS\r\nRCPT TO:<nel@b> NOTIFY=SUCCESS ORCPT=rfc822;n@b\r\n")
+        self.assertEqual(
+            door.avatar.said,
+            [
+                ("begin", "a@b", MailParameters(ret="HDRS")),
+                ("recipient", "nel@b", RecipientParameters("SUCCESS", "rfc822;n@b")),
+            ],
+        )
 
     def test_the_fake_keeps_the_contract_and_the_protocol_is_twisteds(self) -> None:
         verifyObject(ITransactions, RememberingTransactions())
