@@ -10,9 +10,25 @@ import fcntl
 import os
 import stat
 
+# Files in it that more than one module opens. The number is the process's, of which there is one so far.
+JOURNAL = "journal-0"
+HISTORY = "history-0"
+CONTROL = "control"
+
 
 class StateTrouble(Exception):
     """The folder cannot be had; the text says why and what to do."""
+
+
+class AnotherRuns(StateTrouble):
+    """Somebody else holds it. pid: whose, as it stands in the lock; None where nothing does."""
+
+    def __init__(self, folder: str, pid: int | None) -> None:
+        self.pid = pid
+        super().__init__(
+            f"another lanmail{f' (pid {pid})' if pid else ''} is running on {folder}"
+            + (f"; stop it with: kill {pid}" if pid else "")
+        )
 
 
 class StateFolder:
@@ -81,8 +97,5 @@ class StateFolder:
             os.close(fd)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
-            raise StateTrouble(
-                f"another lanmail{f' (pid {holder})' if holder.isdigit() else ''} is running on {os.path.dirname(path)}"
-                + (f"; stop it with: kill {holder}" if holder.isdigit() else "")
-            ) from error
+            raise AnotherRuns(os.path.dirname(path), int(holder) if holder.isdecimal() else None) from error
         return fd

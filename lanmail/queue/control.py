@@ -26,6 +26,7 @@ from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.maillog import Logger
 from lanmail.queue.questions import LONGEST_QUESTION, BadQuestion, Question, line_of, question_of
 from lanmail.queue.reach import Reach
+from lanmail.state import CONTROL
 from lanmail.status import DeliveryFailure
 from lanmail.wire.lines import LineBuffer, TooLong
 
@@ -54,7 +55,7 @@ class ControlSocket:
     """
 
     def __init__(self, folder: str, uid: int, gid: int, answers: Answers, clock: IReactorTime) -> None:
-        self.path = os.path.join(folder, "control")
+        self.path = os.path.join(folder, CONTROL)
         self.answers = answers
         self.clock = clock
         self.connections: Connections[_Asking] = Connections(clock)

@@ -129,7 +129,7 @@ class Desk:
         for one in question.ids or ():
             if one not in done:
                 (missing if await self._queue.show(one) is None else idle).append(one)
-        return {"messages": len(done), "missing": missing, "idle": idle}
+        return {"messages": len(done), "missing": missing, "idle": idle, "running": self._running}
 
     # in words of postqueue -j; what it does not have stands behind
 
@@ -162,7 +162,7 @@ class Desk:
         if recipient.original != recipient.delivered_to:
             told["original_address"] = str(recipient.original)
         told |= {"mailbox": recipient.user.name, "tries": recipient.tries, "held": recipient.held}
-        if not recipient.held:
+        if self._running and not recipient.held:
             told["next_try"] = int(self._wall() + max(0.0, recipient.due - now))
         return told
 
