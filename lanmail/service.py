@@ -26,6 +26,7 @@ from twisted.python.threadpool import ThreadPool
 
 from lanmail import __version__
 from lanmail.accounts.checkers import ForeignPasswords, PasswordChecker
+from lanmail.accounts.homes import forward_files
 from lanmail.accounts.pam import SystemGuards
 from lanmail.accounts.passwd_file import PasswdFile
 from lanmail.accounts.realm import MailRealm, make_portal
@@ -34,6 +35,7 @@ from lanmail.accounts.throttle import Throttle
 from lanmail.admission import Admission, Capacity
 from lanmail.config.parameters import Settings
 from lanmail.delivery.aliases import Aliases
+from lanmail.delivery.forward import ForwardsOfUsers
 from lanmail.delivery.local import LocalDelivery
 from lanmail.delivery.reception import Reception
 from lanmail.delivery.routes import Domains, Router
@@ -159,6 +161,9 @@ class LanMail(Service):
             recipient_delimiter=settings.recipient_delimiter,
             mailbox_size_limit=settings.mailbox_size_limit,
             mailbox_size=self._mailbox_size,
+            forwards=self._forwards(),
+            # Otherwise of no effect, which config/checks.py says.
+            luser_relay="" if settings.local_recipient_maps else settings.luser_relay,
         )
         reception = Reception(
             router,
@@ -355,12 +360,20 @@ class LanMail(Service):
         owner = self._owner
         return PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)
 
+    def _forwards(self) -> ForwardsOfUsers | None:
+        """None where nobody's .forward is read: not asked for, no system accounts, or no right to be somebody else."""
+        path = self._settings.forward_path
+        if self._guards is None or os.geteuid() != 0 or not (path.plain or path.tagged):
+            return None
+        read = forward_files(self._guards.homes)
+        return ForwardsOfUsers(read, self._reactor, log.report, plain=path.plain, tagged=path.tagged)
+
     def _missing_rights(self) -> list[str]:
         if os.geteuid() == 0 or self._guards is None:
             return []
         return [
             "started without root: PAM may refuse to check other users' passwords, and a mailbox that is missing cannot be made"
-            f" for its user in {self._settings.mail_spool_directory}"
+            f" for its user in {self._settings.mail_spool_directory}; .forward files are not read"
         ]
 
     def _missing_descriptors(self) -> list[str]:

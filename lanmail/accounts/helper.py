@@ -231,7 +231,7 @@ def read_forward(names: Names, fields: list[bytes]) -> bytes:
 def _with_rights_of(uid: int, gid: int, work: Callable[[], bytes]) -> bytes:
     """Do what this user may do, with the user's own group alone (as Postfix's set_eugid does), and be who we were again.
 
-    The C library sets these for every thread. Where we cannot be ourselves again, that ends the helper. OSError.
+    The C library sets these for every thread. OSError; RuntimeError, which ends the helper, where we cannot be ourselves again.
     """
     if os.geteuid() == uid:
         return work()
@@ -242,9 +242,12 @@ def _with_rights_of(uid: int, gid: int, work: Callable[[], bytes]) -> bytes:
         os.seteuid(uid)
         return work()
     finally:
-        os.seteuid(us)
-        os.setegid(our_group)
-        os.setgroups(our_groups)
+        try:
+            os.seteuid(us)
+            os.setegid(our_group)
+            os.setgroups(our_groups)
+        except OSError as error:
+            raise RuntimeError("a user's rights stuck") from error
 
 
 # A file that is not there, or that cannot be followed for a reason that does not pass by itself.

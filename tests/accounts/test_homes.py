@@ -206,6 +206,19 @@ class HelperTests(SynchronousTestCase):
                 self.assertEqual(self.ask(), (TROUBLE, [b"cannot read it: Input/output error"]))
                 self.assertEqual((os.getresuid(), os.getresgid(), os.getgroups()), rights)
 
+    def test_a_helper_that_cannot_be_itself_again_ends(self) -> None:
+        self.write()
+        become = os.seteuid
+
+        def only_away(uid: int) -> None:
+            if uid == 0:
+                raise PermissionError(1, "Operation not permitted")
+
+        self.patch(os, "seteuid", only_away)
+        self.assertRaises(RuntimeError, self.ask)
+        become(0)
+        os.setegid(0)
+
 
 class HomesTests(TestCase):
     """The whole way, from a user's name to the text of their file, through processes."""
