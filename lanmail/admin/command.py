@@ -7,6 +7,8 @@ import click
 from lanmail import __version__
 from lanmail.admin.configuration import config_command
 from lanmail.admin.passwd import passwd_command
+from lanmail.admin.queue import queue_command
+from lanmail.admin.why import why_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,3 +19,5 @@ def main() -> None:
 
 main.add_command(config_command)
 main.add_command(passwd_command)
+main.add_command(queue_command)
+main.add_command(why_command)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -122,9 +122,9 @@ class Event:
         found = self.facts.get(fact)
         return found if isinstance(found, int | float) else None
 
-    def names(self, folded_name: str) -> bool:
-        """Whether it is about this address, user or Message-ID, given as ``folded`` has it."""
-        return any(folded(text) == folded_name for text in names_in(self.kind, self.facts))
+    def names(self, wanted: Collection[str]) -> bool:
+        """Whether it is about one of these addresses, users or Message-IDs, given as ``folded`` has them."""
+        return any(folded(text) in wanted for text in names_in(self.kind, self.facts))
 
 
 def names_in(kind: str, facts: Mapping[str, Fact]) -> list[str]:

@@ -8,7 +8,7 @@ not be there yet.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -98,48 +98,48 @@ class Stories:
         number = queue_number(queue_id)
         return None if number is None else self._story(number)
 
-    def named(self, name: str, since: float = 0.0) -> Iterator[Story]:
-        """The stories in which an address, a user or a Message-ID stands, the newest first, as far as something happened since then.
+    def named(self, names: Collection[str], since: float = 0.0) -> Iterator[Story]:
+        """The stories in which one of these stands, the newest first, as far as something happened since then.
 
-        ``name`` may be in any case, a Message-ID with or without its brackets.
+        names: addresses, users or Message-IDs, in any case, with or without their brackets.
         """
-        wanted, key, seen = folded(name), key_of(name), set[int]()
+        wanted, seen = set(map(folded, names)), set[int]()
         for day, date in self._rows("SELECT id, date FROM day ORDER BY id DESC"):
             if (date + 1) * 86400 <= since:
                 continue
-            found = self._rows(FIND, (day, key))
+            found = {number for name in wanted for (number,) in self._rows(FIND, (day, key_of(name)))}
             # Queue ids grow; after them come the letters without one, whose events count downwards.
-            for (number,) in [*(row for row in found if row[0] >= 0), *(row for row in reversed(found) if row[0] < 0)]:
+            for number in sorted(found, key=lambda number: (number >= 0, abs(number)), reverse=True):
                 if number in seen:
                     continue
                 seen.add(number)
                 story = self._story(number)
                 if story is None or not any(event.names(wanted) for event in story.events):
-                    continue  # another name with the same number
+                    continue  # another name with the same key
                 if any(event.at >= since for event in story.events):
                     yield story
 
-    def refused(self, name: str, since: float = 0.0) -> list[Refusal]:
-        """What was refused of this address, as a sender or as a recipient, the newest first."""
-        wanted = folded(name)
+    def refused(self, names: Collection[str], since: float = 0.0) -> list[Refusal]:
+        """What was refused of these addresses, as senders or as recipients, the newest first."""
+        wanted = set(map(folded, names))
         return [
             refusal
             for refusal in self._refusals()
-            if refusal.last >= since and wanted in (folded(refusal.sender), folded(refusal.recipient))
+            if refusal.last >= since and not wanted.isdisjoint((folded(refusal.sender), folded(refusal.recipient)))
         ]
 
     def refused_with(self, queue_id: str) -> list[Refusal]:
         """What was refused in the transaction of that message."""
         return [refusal for refusal in self._refusals() if refusal.queue_id == queue_id]
 
-    def addresses(self) -> set[str]:
-        """Recipients of the last while whose mail was taken, as they were written."""
+    def people(self) -> set[str]:
+        """Recipients and users of the last while whose mail was taken, as they were written."""
         recent = self._rows("SELECT max(id) FROM event")[0][0] or 0
         rows = self._rows(
-            "SELECT DISTINCT name FROM event WHERE id > ? AND kind = ? AND name IS NOT NULL",
+            "SELECT DISTINCT name, other, user FROM event WHERE id > ? AND kind = ?",
             (recent - _RECENT, NUMBERS["recipient"]),
         )
-        return {str(name) for (name,) in rows}
+        return {str(name) for row in rows for name in row if name is not None}
 
     # within
 
