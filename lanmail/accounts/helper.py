@@ -217,7 +217,9 @@ def read_forward(names: Names, fields: list[bytes]) -> bytes:
         entry = names.entry(name)
     except OSError as error:
         return frame(TROUBLE, f"the name service cannot say: {os.strerror(error.errno or 0)}".encode())
-    if entry is None or b"%d" % entry[1] != uid or entry[1] == 0:
+    if entry is None:
+        return frame(NO)  # removed just now, and soon forgotten by those who remember names
+    if b"%d" % entry[1] != uid or entry[1] == 0:
         return frame(TROUBLE, b"this is no user of that uid any more")
     _, owner, group, home = entry
     if not home.startswith(b"/"):

@@ -183,8 +183,10 @@ class HelperTests(SynchronousTestCase):
         for home in (None, b"", b"home", b"/nonexistent", b"/etc/passwd"):
             self.assertEqual(self.ask(home=home), (NO, []), home)
 
-    def test_a_name_that_is_another_s_by_now_and_root_are_trouble(self) -> None:
+    def test_a_name_that_is_another_s_by_now_and_root_are_trouble_and_nobody_has_no_file(self) -> None:
         self.write()
+        names = Names()
+        self.assertEqual(parts(read_forward(names, [b"nobody-of-that-name", b"1", b".forward"])[4:]), (NO, []))
         self.assertEqual(self.ask(uid=self.uid + 1)[0], TROUBLE)
         self.uid = 0
         self.assertEqual(self.ask()[0], TROUBLE)

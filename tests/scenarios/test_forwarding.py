@@ -78,7 +78,7 @@ class ForwardingTests(SynchronousTestCase):
         self.expect("away", lmnel=f"Delivered-To: lmnel@{DOMAIN}")
         self.send("staff", "list")
         self.expect("list", lmnel=f"Return-Path: <owner-staff@{DOMAIN}>")
-        self.forward("lmjulien", "lmjulien, ann@elsewhere.example, |prog\n", ".forward+x")
+        self.forward("lmjulien", "\\lmjulien, ann@elsewhere.example, |prog\n", ".forward+x")
         self.send("lmjulien+x", "tag")
         self.expect("tag", lmjulien=f"Delivered-To: lmjulien@{DOMAIN}")
         self.send("who", "unknown")
