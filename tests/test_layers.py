@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.delivery.luser_relay",
         "lanmail.queue.schedule",
     ),
-    ("lanmail.delivery.routes", "lanmail.delivery.members", "lanmail.delivery.copies"),
+    ("lanmail.delivery.routes", "lanmail.delivery.members", "lanmail.delivery.copies", "lanmail.delivery.batch"),
     # Twisted begins here.
     ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports", "lanmail.proxied"),
     (

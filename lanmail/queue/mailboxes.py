@@ -16,7 +16,7 @@ from lanmail.spool.entries import Recipient
 
 # Of one mailbox in memory. A burst fits; of a flood for one user the journal keeps the rest.
 COPIES_HERE = 100
-# Octets of one mailbox that waits for another program's lock: hundreds of those must not take the room of all others.
+# Octets, or one message more, of a mailbox that waits for another program's lock: hundreds of those must not take the room of all others.
 OCTETS_PAUSED = 64 * 1024
 # Octets of all together, beyond which new mail is not kept in memory: a thousand messages of 32 KiB.
 OCTETS_HERE = 32 * 1024 * 1024
@@ -104,6 +104,7 @@ class Mailboxes:
                 or mailbox.state is State.LOADING
                 or len(mailbox.copies) >= COPIES_HERE
                 or self.octets + self._cost(copy) > self._room
+                or (mailbox.state is State.PAUSED and mailbox.octets > OCTETS_PAUSED)
             ):
                 mailbox.backlog = True
                 mail.left = None
@@ -112,12 +113,14 @@ class Mailboxes:
                 self._add(mailbox, copy)
             self._idle_no_longer(mailbox)
 
-    def notice(self, name: str, due: float, now: float) -> None:
-        """The journal has something for this user that is due since then."""
+    def notice(self, name: str, due: float, now: float) -> bool:
+        """The journal has something for this user, due since then. False: that may be what we have here already; ask again later."""
         mailbox = self._of(name)
-        if mailbox.state in (State.IDLE, State.WANTING) or now - due > _UNKNOWN_AFTER:
-            mailbox.backlog = True
-            self._idle_no_longer(mailbox)
+        if mailbox.state not in (State.IDLE, State.WANTING) and now - due < _UNKNOWN_AFTER:
+            return False
+        mailbox.backlog = True
+        self._idle_no_longer(mailbox)
+        return True
 
     # what is to be done
 

@@ -6,7 +6,7 @@ disk or a name service stops is found in the journal again, by ``look`` or by th
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,8 +18,10 @@ from lanmail.maillog import Logger
 from lanmail.queue.bell import Bell
 from lanmail.queue.bounce import Kind
 from lanmail.queue.chronicle import Chronicle
+from lanmail.queue.departures import Departures
 from lanmail.queue.mail import Copy
 from lanmail.queue.schedule import Schedule
+from lanmail.queue.under_way import UnderWay
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.spool.journal import Journal
@@ -75,6 +77,7 @@ class Notices:
         clock: IReactorTime,
         now: Callable[[], float],
         chronicle: Chronicle,
+        departures: Departures,
         hand_on: Callable[[Message, Sequence[Recipient], Content, Sequence[int], float], None],
         schedule: Schedule,
     ) -> None:
@@ -85,19 +88,23 @@ class Notices:
         self._clock = clock
         self._now = now
         self._chronicle = chronicle
+        self._departures = departures
         self._hand_on = hand_on
         self._schedule = schedule
         self._gathered: dict[tuple[Kind, str], _Notice] = {}
         self._numbers: set[int] = set()  # of all that is gathered, or being told at this moment
         self._timer: IDelayedCall | None = None
-        self._telling: Deferred[None] | None = None
+        self._telling = UnderWay()
         self._stopped = False
 
     # from the rounds
 
-    def failed(self, copy: Copy, status: Status) -> None:
-        """Its sender is told soon. Until then its row waits, deferred, and nothing is lost where this comes to nothing."""
-        self._gather("failed", copy, status)
+    def failed(self, copy: Copy, status: Status) -> bool:
+        """Its sender is told soon. Until then its row waits, deferred, and nothing is lost where this comes to nothing.
+
+        False where there is no room, or no time left, to tell anybody: then it is tried once more.
+        """
+        return self._gather("failed", copy, status)
 
     def delivered(self, copy: Copy) -> None:
         """Its sender is told soon, where they asked for it."""
@@ -107,7 +114,7 @@ class Notices:
     # from the journal
 
     async def look(self) -> None:
-        """Whatever the journal has to be told: what expired, what is late, and arrivals that nobody has told yet. Raises TemporaryFailure."""
+        """What the journal has to be told of: what expired, what is late, and who has arrived. Raises TemporaryFailure."""
         schedule, now = self._schedule, self._now()
         await self._page("failed", lambda: self._overdue(now))
         if schedule.warning > 0:
@@ -120,31 +127,28 @@ class Notices:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        if self._telling is not None:
-            await _once(self._telling)
+        await self._telling.ended()
 
     # gathered
 
-    def _gather(self, kind: Kind, copy: Copy, status: Status) -> None:
+    def _gather(self, kind: Kind, copy: Copy, status: Status) -> bool:
         if self._stopped or len(self._numbers) >= MOST_GATHERED or copy.number in self._numbers:
-            return
+            return False
         message = copy.mail.message
         notice = self._gathered.setdefault((kind, message.queue_id), _Notice(kind, message))
         notice.recipients.append((copy.row, status))
         self._numbers.add(copy.number)
-        if self._timer is None and self._telling is None:
+        self._tell_soon()
+        return True
+
+    def _tell_soon(self) -> None:
+        if self._gathered and self._timer is None and not self._telling and not self._stopped:
             self._timer = self._clock.callLater(GATHER, self._tell_gathered)
 
     def _tell_gathered(self) -> None:
         self._timer = None
         notices, self._gathered = list(self._gathered.values()), {}
-        self._telling = Deferred.fromCoroutine(self._tell_all(notices))
-        self._telling.addBoth(self._told_gathered)
-
-    def _told_gathered(self, _: object) -> None:
-        self._telling = None
-        if self._gathered and not self._stopped:
-            self._timer = self._clock.callLater(GATHER, self._tell_gathered)
+        self._telling(self._tell_all(notices), "telling senders", self._tell_soon)
 
     # read
 
@@ -220,7 +224,7 @@ class Notices:
         finally:
             if len(admitted) < len(added):
                 # Not taken, or not known to be: a file that the journal keeps is not removed by this.
-                await self._in_thread(lambda: [content.discard() for _, _, content in added])
+                await self._in_thread(_discard, added)
         if added and not admitted:
             return False  # the same
         if kind == "failed":
@@ -228,6 +232,7 @@ class Notices:
                 self._chronicle.expired(message)
             for recipient, status in notice.recipients:
                 self._chronicle.failed(message, recipient, status, now)
+            await self._departures.ask([message.queue_id])
         for (report, recipients, content), report_numbers in zip(added, admitted, strict=True):
             to = recipients[0].original
             self._chronicle.reported(kind, message, [recipient for recipient, _ in notice.recipients], report, to)
@@ -240,12 +245,10 @@ def _arrival(recipient: Recipient) -> Kind:
     return "expanded" if recipient.expanded else "delivered"
 
 
+def _discard(added: Sequence[Added]) -> None:
+    for _, _, content in added:
+        content.discard()
+
+
 async def _together(work: Iterable[Coroutine[Any, Any, bool]]) -> list[tuple[bool, bool]]:
     return await DeferredList([Deferred.fromCoroutine(one) for one in work], consumeErrors=True)
-
-
-def _once(under_way: Deferred[None]) -> Awaitable[None]:
-    """Fires when that does, whatever becomes of it, and leaves it to whoever else has it."""
-    over: Deferred[None] = Deferred()
-    under_way.addBoth(lambda result: (over.callback(None), result)[1])
-    return over

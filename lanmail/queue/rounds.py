@@ -1,0 +1,277 @@
+"""Rounds: some mailboxes, some of the mail of each, one thread that delivers it, and then what became of it.
+
+While all threads are at work, mail gathers for the next round: the busier it is, the more messages share a lock, a flush and a thread.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from lanmail.delivery.batch import Batch, Entry, Outcome
+from lanmail.interfaces import InThread
+from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
+from lanmail.maillog import Logger
+from lanmail.queue.backlog import MAILBOXES_TOGETHER, Backlog
+from lanmail.queue.chronicle import Chronicle
+from lanmail.queue.departures import Departures
+from lanmail.queue.mail import Copy
+from lanmail.queue.mailboxes import OCTETS_IN_ROUND, Mailbox, Mailboxes, Round
+from lanmail.queue.notices import Notices
+from lanmail.queue.setbacks import Setback, Setbacks
+from lanmail.queue.under_way import UnderWay
+from lanmail.spool.journal import Journal
+from lanmail.status import Status, TemporaryFailure
+
+# Seconds between two tries at a mailbox that another program holds: the first, and the most. mutt and procmail hold
+# theirs for milliseconds; a user who has the mailbox open in an old Dovecot, for minutes.
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+# Seconds after which it is tried whether the journal works again.
+TROUBLE_PAUSE = 2.0
+
+_UNEXPECTED = TemporaryFailure(Status(451, "4.3.0", "Error: delivery failed unexpectedly"))
+
+_log = Logger("local")
+
+
+class Delivery(Protocol):
+    """delivery.local.LocalDelivery, as far as it is wanted here."""
+
+    def deliver(self, batches: Sequence[Batch]) -> list[Outcome]:
+        """One round, in a thread. Locks are tried, never waited for."""
+
+
+class Rounds:
+    """Gives each mailbox its turn.
+
+    rounds: threads at once. One of them, where there are more, is never given a large message. patience: seconds for which a mailbox
+    that another program holds is tried every second; after that what was for it is deferred. delivered: called with the number of
+    copies of a round that stand in their mailboxes.
+    """
+
+    def __init__(
+        self,
+        mailboxes: Mailboxes,
+        backlog: Backlog,
+        delivery: Delivery,
+        journal: Journal,
+        in_thread: InThread,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        chronicle: Chronicle,
+        departures: Departures,
+        notices: Notices,
+        setbacks: Setbacks,
+        *,
+        patience: float,
+        rounds: int,
+        delivered: Callable[[int], None],
+    ) -> None:
+        self._mailboxes = mailboxes
+        self._backlog = backlog
+        self._delivery = delivery
+        self._journal = journal
+        self._in_thread = in_thread
+        self._clock = clock
+        self._now = now
+        self._chronicle = chronicle
+        self._departures = departures
+        self._notices = notices
+        self._setbacks = setbacks
+        self._patience = patience
+        self._rounds = rounds
+        self._delivered = delivered
+        self._under_way = UnderWay()
+        self._turn: IDelayedCall | None = None
+        self._small = self._large = 0  # rounds
+        self._loading = False
+        self._paused: dict[Mailbox, IDelayedCall] = {}
+        self._stopped = True
+
+    def start(self) -> None:
+        self._stopped = False
+        self.wake()
+
+    async def stop(self) -> None:
+        """No new round; those under way end, and what became of them is written down."""
+        self._stopped = True
+        for call in (*self._paused.values(), self._turn):
+            if call is not None and call.active():
+                call.cancel()
+        self._paused.clear()
+        await self._under_way.ended()
+
+    def wake(self) -> None:
+        """There may be something to do. Never waits; however often it is called, it is looked at once, when the event loop comes by."""
+        if self._turn is None and not self._stopped:
+            self._turn = self._clock.callLater(0, self._take_turns)
+
+    def pause(self) -> None:
+        """The journal does not work: nothing for a moment."""
+        if self._stopped:
+            return
+        if self._turn is not None:
+            self._turn.cancel()
+        self._turn = self._clock.callLater(TROUBLE_PAUSE, self._take_turns)
+
+    def _take_turns(self) -> None:
+        self._turn = None
+        if self._journal.trouble is not None:
+            self.pause()
+            return
+        while self._small + self._large < self._rounds:
+            taken = self._mailboxes.next_round(large=self._large < max(1, self._rounds - 1))
+            if not taken:
+                break
+            self._begin(taken)
+        if not self._loading and self._mailboxes.has_room:
+            wanting = self._mailboxes.next_wanting(MAILBOXES_TOGETHER)
+            if wanting:
+                self._loading = True
+                self._under_way(self._load(wanting), "reading the queue", self._loaded)
+
+    # reading
+
+    async def _load(self, wanting: Sequence[Mailbox]) -> None:
+        try:
+            await self._backlog.load(wanting)
+        except TemporaryFailure:
+            self.pause()
+        except Exception:
+            self.pause()
+            raise
+
+    def _loaded(self) -> None:
+        self._loading = False
+        self.wake()
+
+    # a round
+
+    def _begin(self, taken: Round) -> None:
+        large = taken[0][1][0].mail.content.size > OCTETS_IN_ROUND
+        if large:
+            self._large += 1
+        else:
+            self._small += 1
+        self._under_way(self._round(taken), "delivering", partial(self._ended, large))
+
+    def _ended(self, large: bool) -> None:
+        if large:
+            self._large -= 1
+        else:
+            self._small -= 1
+        self.wake()
+
+    async def _round(self, taken: Round) -> None:
+        batches = [_batch(mailbox, copies) for mailbox, copies in taken]
+        try:
+            outcomes = await self._in_thread(self._delivery.deliver, batches)
+        except Exception:
+            _log.failure("while delivering to {users}", users=", ".join(mailbox.name for mailbox, _ in taken))
+            outcomes = [_failed(batch) for batch in batches]
+        of = {outcome.user.name: outcome for outcome in outcomes}
+        unsure: set[str] = set()
+        delivered = 0
+        for mailbox, copies in taken:
+            delivered += self._settle(mailbox, copies, of[mailbox.name], unsure)
+        if delivered:
+            self._delivered(delivered)
+        if unsure:
+            await self._departures.ask(unsure)
+
+    def _settle(self, mailbox: Mailbox, copies: Sequence[Copy], outcome: Outcome, unsure: set[str]) -> int:
+        """How many were delivered. unsure: gets the queue ids of which we do not know whether that was all."""
+        now = self._now()
+        done, failures = set(outcome.delivered), dict(outcome.failed)
+        left: list[Copy] = []
+        setbacks: list[Setback] = []
+        for copy in copies:
+            if copy.number in done:
+                self._chronicle.delivered(copy, now)
+                self._notices.delivered(copy)
+                if not self._departures.delivered(copy.mail):
+                    unsure.add(copy.mail.message.queue_id)
+            elif copy.number in failures:
+                setbacks.append((copy, failures[copy.number]))
+            elif outcome.trouble is not None:
+                left.append(copy)
+                continue
+            # Else the journal said no to it: an administrator holds it, or has deleted it.
+            self._mailboxes.done_with(mailbox, copy)
+        locked = False
+        if outcome.trouble is None:
+            mailbox.busy_since = None
+        else:
+            more, locked = self._trouble(mailbox, left, outcome.trouble)
+            setbacks += more
+        if setbacks:
+            # Until the journal knows, these are due there, and the mailbox must not be read.
+            self._under_way.begin()
+            self._setbacks.note(setbacks, partial(self._noted, mailbox, locked))
+        else:
+            self._over(mailbox, locked)
+        return len(done)
+
+    def _noted(self, mailbox: Mailbox, locked: bool, well: bool) -> None:
+        if not well:
+            mailbox.backlog = True
+        self._over(mailbox, locked)
+        self._under_way.end()
+
+    def _trouble(self, mailbox: Mailbox, left: list[Copy], trouble: TemporaryFailure) -> tuple[list[Setback], bool]:
+        """With the mailbox as a whole. What is deferred for it, and whether it is locked and tried again soon."""
+        if not isinstance(trouble, MailboxFailure):  # the journal's: nothing could be intended
+            self._mailboxes.put_back(mailbox, left)
+            self.pause()
+            return [], False
+        if isinstance(trouble, MailboxBusy) and self._has_patience(mailbox):
+            self._mailboxes.put_back(mailbox, left)
+            return [], True
+        # What waits behind these would fare no better. Whatever comes next has one try, which may find that the trouble is over.
+        left += self._mailboxes.emptied(mailbox)
+        for copy in left:
+            self._mailboxes.done_with(mailbox, copy)
+        return [(copy, trouble) for copy in left], False
+
+    def _has_patience(self, mailbox: Mailbox) -> bool:
+        now = self._clock.seconds()
+        if mailbox.busy_since is None:
+            mailbox.busy_since = now
+            mailbox.pause = FIRST_PAUSE
+        else:
+            mailbox.pause = min(2 * mailbox.pause, LONGEST_PAUSE)
+        return now - mailbox.busy_since < self._patience
+
+    def _over(self, mailbox: Mailbox, locked: bool) -> None:
+        """All is said of what a round did with this mailbox."""
+        if locked and not self._stopped:
+            self._mailboxes.paused(mailbox)
+            # Not in step with a program that tries at a fixed interval.
+            seconds = mailbox.pause * random.uniform(0.5, 1.5)  # noqa: S311
+            self._paused[mailbox] = self._clock.callLater(seconds, self._resume, mailbox)
+            return
+        self._mailboxes.rest(mailbox)
+        self.wake()
+
+    def _resume(self, mailbox: Mailbox) -> None:
+        del self._paused[mailbox]
+        self._mailboxes.rest(mailbox)
+        self.wake()
+
+
+def _entry(copy: Copy) -> Entry:
+    return Entry(copy.number, copy.mail.message.queue_id, copy.recipient.head, copy.mail.content, copy.recipient)
+
+
+def _batch(mailbox: Mailbox, copies: Sequence[Copy]) -> Batch:
+    assert mailbox.user is not None  # known with its first copy
+    return Batch(mailbox.user, [_entry(copy) for copy in copies])
+
+
+def _failed(batch: Batch) -> Outcome:
+    return Outcome(batch.user, [], [(entry.number, _UNEXPECTED) for entry in batch.entries], None)
