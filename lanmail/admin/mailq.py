@@ -67,6 +67,8 @@ def envelope(told: Told) -> Iterator[str]:
     ):
         if value:
             yield printable(f"{name + ':':<12}{value}")
+    if not told["recipients"]:
+        yield f"{'recipient:':<12}none that waits: every mailbox has it"
     for recipient in told["recipients"]:
         yield printable(f"{'recipient:':<12}{recipient['address']}{_way(recipient)}")
         yield printable(f"{'':<12}{_standing(recipient, told['queue_name'])}")

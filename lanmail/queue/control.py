@@ -84,11 +84,8 @@ class ControlSocket:
         """The socket goes, who has not asked yet is let go; answers under way are given, for ``limit`` seconds at most."""
         port, self._port = self._port, None
         if port is not None:
-            # Twisted's port removes what it made, and never ends where somebody else has done so before.
-            if not os.path.lexists(self.path):
-                with suppress(OSError), open(self.path, "xb"):
-                    pass
-            await maybeDeferred(port.stopListening)
+            with suppress(FileNotFoundError):  # somebody has removed it already, and Twisted wanted to
+                await maybeDeferred(port.stopListening)
         await self.connections.stop(limit)
         self._reach.close()
 
@@ -148,7 +145,8 @@ class _Asking(TwistedProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         if self._asked:
-            self.cut("said more than a question")
+            if self._answering:
+                self.cut("said more than a question")
             return
         self._heard.feed(data)
         line = self._heard.line(LONGEST_QUESTION - 1)

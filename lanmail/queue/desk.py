@@ -146,7 +146,9 @@ class Desk:
         }
 
     def _queue_name(self, recipients: list[Recipient], now: float) -> str:
-        """``hold`` where nothing of it moves before a release, ``active`` where some is due, else ``deferred``."""
+        """``hold`` where nothing of it moves before a release, ``active`` where some is due or all is done, else ``deferred``."""
+        if not recipients:
+            return "active"
         if all(recipient.held for recipient in recipients):
             return "hold"
         due = any(not recipient.held and recipient.due <= now for recipient in recipients)
