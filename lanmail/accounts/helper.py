@@ -25,7 +25,7 @@ REQUESTS, ANSWERS = 3, 4
 
 LONGEST_REQUEST = 4096
 LONGEST_ANSWER = 65536
-LONGEST_FORWARD = 32768  # octets of a .forward: a thousand addresses
+LONGEST_FORWARD = 16384  # octets of a .forward: five hundred addresses
 
 CHECK_PASSWORD = b"P"  # name, password, the client's address → YES or NO with PAM's code in decimal
 PRETEND = b"N"  # nothing → NO, after about as much work as a password takes

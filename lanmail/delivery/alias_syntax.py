@@ -77,23 +77,35 @@ def forward(name: str, text: str) -> Forward:
     members: dict[Member, None] = {}
     problems: list[str] = []
     discards = False
+    # Whoever wrote the file decides how long this takes, on the event loop; so nothing is read behind the last that may count.
+    for count, (number, target) in enumerate(_forward_targets(text, problems)):
+        if count >= MAX_FORWARDS:
+            problems.append(
+                f"{number}: {target.text[:60]}: left out with the rest, as a .forward has at most {MAX_FORWARDS} members"
+            )
+            break
+        if target.text == "/dev/null":
+            discards = True
+            continue
+        try:
+            members[_forward_member(target)] = None
+        except ValueError as reason:
+            problems.append(f"{number}: {target.text[:60]}: {reason}")
+    return Forward(name, tuple(members), discards, bool(problems), tuple(problems))
+
+
+def _forward_targets(text: str, problems: list[str]) -> Iterator[tuple[int, Target]]:
+    """Each with the number of its line. A line that breaks off is a problem; behind too many of these nothing is read."""
     for number, line in enumerate(text.split("\n"), 1):
+        if len(problems) >= MAX_FORWARDS:
+            return
         if line.lstrip().startswith("#"):
             continue
         try:
             for target in targets(line):
-                if target.text == "/dev/null":
-                    discards = True
-                    continue
-                try:
-                    if len(members) >= MAX_FORWARDS:
-                        raise ValueError(f"left out, as a .forward has at most {MAX_FORWARDS} members")
-                    members[_forward_member(target)] = None
-                except ValueError as reason:
-                    problems.append(f"{number}: {target.text[:60]}: {reason}")
+                yield number, target
         except ValueError as reason:
             problems.append(f"{number}: {reason}")
-    return Forward(name, tuple(members), discards, bool(problems), tuple(problems))
 
 
 def _forward_member(target: Target) -> Member:

@@ -117,7 +117,8 @@ class RouterTestCase(SynchronousTestCase):
     def route(self, house: Crossroads, written: str, client: Client = NEIGHBOUR) -> Route:
         """What becomes of ``RCPT TO:`` with this argument. DeliveryFailure."""
         outcome: list[Any] = []
-        asked = house.router.recipient(recipient(f"TO:{written}".encode()), client)
+        address, _ = recipient(f"TO:{written}".encode())
+        asked = house.router.recipient(address, client)
         Deferred.fromCoroutine(asked).addBoth(outcome.append)
         (route,) = outcome
         if isinstance(route, Failure):
@@ -129,7 +130,8 @@ class RouterTestCase(SynchronousTestCase):
         return [to.user.name for to in self.route(house, written, client).mailboxes]
 
     def refusal(self, house: Crossroads, written: str, client: Client = NEIGHBOUR) -> str:
-        asked = house.router.recipient(recipient(f"TO:{written}".encode()), client)
+        address, _ = recipient(f"TO:{written}".encode())
+        asked = house.router.recipient(address, client)
         failure = self.failureResultOf(Deferred.fromCoroutine(asked), PermanentFailure, TemporaryFailure)
         assert isinstance(failure.value, DeliveryFailure)
         return str(failure.value.status)
