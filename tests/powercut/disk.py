@@ -120,6 +120,15 @@ class Disk:
     _syncs: dict[tuple[int, int], _Sync] = field(default_factory=dict)
 
     @classmethod
+    def empty(cls, *folders: str) -> Disk:
+        """Nothing but these folders, of which nobody keeps the inode: they are found by their path."""
+        disk = cls()
+        for number, folder in enumerate(folders):
+            disk._put(folder, File(-1 - number, folder=True))
+        disk.durable = dict(disk.names)
+        return disk
+
+    @classmethod
     def of(cls, folders: Iterable[str]) -> Disk:
         """What is in these folders now, all of it on the disk for certain."""
         disk = cls()
@@ -159,8 +168,8 @@ class Disk:
                 if step.inode in self.files:  # else it is one of PASSING
                     self.files[step.inode].pending.append(Change(step.kind, step.number, step.data))
             case "S":
-                if step.inode in self.files:
-                    file = self.files[step.inode]
+                file = self.files.get(step.inode) or self.names.get(step.path)
+                if file is not None:
                     count = self._named if file.folder else file.count
                     self._syncs[step.process, step.number] = _Sync(file, step.path, count)
             case "E":

@@ -1,0 +1,65 @@
+"""One recording, many cuts. ``python -m tests.powercut`` makes more of both."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.powercut.cuts import cut
+from tests.powercut.load import Recording, record_load
+
+SEED = 20261125
+
+
+@functools.cache
+def recording() -> Recording:
+    """For all tests of this module, since it takes some seconds. (Trial has no setUpClass.)"""
+    folder = os.path.realpath(tempfile.mkdtemp(prefix="lanmail-powercut-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return record_load(os.path.join(folder, "load"), 4.0, SEED)
+
+
+class PowerCutTests(SynchronousTestCase):
+    timeout = 600
+
+    def test_at_150_points_every_promise_is_kept(self) -> None:
+        folder = os.path.realpath(self.mktemp())
+        outcome = cut(recording(), folder, points=150, seed=SEED)
+        print(outcome)
+        self.assertEqual(outcome.faults, {}, f"the folders of these points are in {folder}")
+        self.assertEqual((outcome.points, outcome.whole), (150, 10))
+
+
+class BrokenProgramTests(SynchronousTestCase):
+    """A program that lacks one sync breaks the promise somewhere, or the test above would prove nothing."""
+
+    timeout = 600
+
+    def caught(self, removed: Callable[[str], bool]) -> None:
+        outcome = cut(recording(), os.path.realpath(self.mktemp()), points=150, seed=SEED, removed=removed, enough=1)
+        self.assertTrue(any(map(removed, outcome.syncs)), f"it is asked for by none of {sorted(outcome.syncs)}")
+        self.assertTrue(outcome.faults, "nobody noticed")
+
+    def test_without_the_flush_of_the_journal(self) -> None:
+        self.caught(lambda sync: sync == "journal-0-wal")
+
+    def test_without_the_sync_of_a_large_body(self) -> None:
+        self.caught(lambda sync: sync == "spool/incoming.py:sync")
+
+    def test_without_the_sync_of_the_name_of_a_large_body(self) -> None:
+        self.caught(lambda sync: sync == "spool/incoming.py:sync (folder)")
+
+    def test_without_the_sync_of_a_mailbox_before_its_rows_are_forgotten(self) -> None:
+        self.caught(lambda sync: sync.startswith("spool/checkpoint.py:") and not sync.endswith("(folder)"))
+
+    def test_without_the_sync_of_the_folder_of_a_mailbox_that_was_made(self) -> None:
+        self.caught(lambda sync: sync.startswith("spool/checkpoint.py:") and sync.endswith("(folder)"))
+
+    def test_without_the_sync_of_an_expunge(self) -> None:
+        self.caught(lambda sync: sync.startswith("mailbox/expunge.py:"))

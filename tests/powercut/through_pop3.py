@@ -1,0 +1,68 @@
+"""The whole service on what a power cut left, started from the command line, and looked at by a POP3 client."""
+
+from __future__ import annotations
+
+import json
+import os
+import poplib
+import runpy
+import signal
+import sys
+from collections.abc import Mapping
+
+from tests.live import wait_for
+from tests.powercut.letters import foreign_text, text_of
+from tests.powercut.load import PASSWORD, USERS, RecordedServer
+from tests.powercut.restart import keep_inodes, unsettled
+
+
+def fetched(server: RecordedServer, journal: str, inodes: Mapping[int, int], other_device: bool) -> list[str]:
+    """What is wrong in what the client sees, in sentences. The service has delivered everything and is stopped afterwards."""
+    told = os.path.join(server.folder, "inodes")
+    with open(told, "w", encoding="ascii") as file:
+        json.dump([list(inodes.items()), other_device], file)
+    server.start([sys.executable, "-m", "tests.powercut.through_pop3", told, *server.command()[3:]])
+    faults = []
+    try:
+        for user in USERS:  # before all is delivered: a fetch must not be in the way of it
+            _session(server.pop3, user)
+        wait_for(lambda: not unsettled(journal), server.describe, server.process)
+        for user in USERS:
+            faults += [f"{user}: POP3 shows {seen}" for seen in _session(server.pop3, user)]
+    finally:
+        status = server.stop()
+    return faults if status in (0, -signal.SIGTERM) else [*faults, f"the service ended with status {status}"]
+
+
+def _session(port: int, user: str) -> list[str]:
+    """Whatever is not, line for line, what was sent. What the other program left torn may hang on one, behind its end."""
+    strange = []
+    pop3 = poplib.POP3("127.0.0.1", port, timeout=30)
+    try:
+        pop3.user(user)
+        pop3.pass_(PASSWORD)
+        for number in range(1, pop3.stat()[0] + 1):
+            text = b"\r\n".join(pop3.retr(number)[1]) + b"\r\n"
+            token = text.partition(b"Subject: ")[2].partition(b"\r\n")[0].decode("ascii", "replace")
+            if token.startswith("foreign-"):
+                whole = foreign_text(token).partition(b"\n")[2].rstrip(b"\n").replace(b"\n", b"\r\n")
+            else:
+                whole = text_of(token) if token.count("-") == 2 else b"?"
+            if whole not in text:
+                strange.append(f"a letter that is not {token or 'any'}")
+        pop3.quit()
+    finally:
+        pop3.close()
+    return strange
+
+
+def main() -> None:
+    told = sys.argv.pop(1)
+    with open(told, encoding="ascii") as file:
+        inodes, other_device = json.load(file)
+    keep_inodes(dict(inodes), other_device)
+    runpy.run_module("twisted", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
