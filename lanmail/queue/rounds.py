@@ -90,6 +90,7 @@ class Rounds:
         self._turn: IDelayedCall | None = None
         self._small = self._large = 0  # rounds
         self._loading = False
+        self._pausing = False  # all of it, and not one mailbox
         self._paused: dict[Mailbox, IDelayedCall] = {}
         self._stopped = True
 
@@ -117,19 +118,21 @@ class Rounds:
             return
         if self._turn is not None:
             self._turn.cancel()
+        self._pausing = True
         self._turn = self._clock.callLater(TROUBLE_PAUSE, self._take_turns)
 
     def _take_turns(self) -> None:
         self._turn = None
+        self._pausing = False
         if self._journal.trouble is not None:
             self.pause()
             return
-        while self._small + self._large < self._rounds:
+        while self._small + self._large < self._rounds and not self._pausing:
             taken = self._mailboxes.next_round(large=self._large < max(1, self._rounds - 1))
             if not taken:
                 break
             self._begin(taken)
-        if not self._loading and self._mailboxes.has_room:
+        if not self._loading and not self._pausing and self._mailboxes.has_room:
             wanting = self._mailboxes.next_wanting(MAILBOXES_TOGETHER)
             if wanting:
                 self._loading = True
