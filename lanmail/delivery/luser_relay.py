@@ -30,6 +30,8 @@ class LuserRelay:
 
         ``$home`` and ``$shell`` are empty: who is unknown has none.
         """
+        if _AT in unknown.local:
+            return None
         user, delimiter, extension = (_inert(part.casefold()) for part in self._split(unknown))
         domain = _inert(unknown.domain)
         values = {
