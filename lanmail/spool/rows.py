@@ -16,11 +16,11 @@ Row = Sequence[Any]
 MESSAGE = "queue_id, sender, arrived, size, message_id, ret, envid, smtputf8, client, helo, protocol, login"
 RECIPIENT = (
     "number, user, uid, gid, home, head, sender, original, delivered_to, rule, notify, orcpt, since, due,"
-    " tries, reason, warned, held"
+    " tries, reason, warned, held, expanded"
 )
 FRESH_RECIPIENT = (
     "number, message, user, uid, gid, home, sender, original, delivered_to, rule, notify, orcpt, since, due,"
-    " tries, reason, warned, held, owed, head"
+    " tries, reason, warned, held, expanded, owed, head"
 )
 INTENT = "number, boot, device, inode, place"
 MESSAGE_WIDTH = MESSAGE.count(",") + 1
@@ -76,6 +76,7 @@ def row_of_recipient(number: int, message: int, recipient: Recipient, now: float
         None,
         False,
         recipient.held,
+        recipient.expanded,
         "SUCCESS" in recipient.notify.split(","),
         recipient.head,
     )
@@ -103,7 +104,7 @@ def message_of(row: Row) -> Message:
 def recipient_of(row: Row) -> Recipient:
     """From the columns ``RECIPIENT``."""
     number, name, uid, gid, home, head, sender, original, delivered_to, rule, notify, orcpt = row[:12]
-    since, due, tries, reason, warned, held = row[12:]
+    since, due, tries, reason, warned, held, expanded = row[12:]
     return Recipient(
         User(name, uid, gid, home),
         head,
@@ -120,6 +121,7 @@ def recipient_of(row: Row) -> Recipient:
         status_of(reason),
         bool(warned),
         bool(held),
+        bool(expanded),
     )
 
 
