@@ -21,9 +21,8 @@ from lanmail.config.parameters import Settings
 from lanmail.config.settings import place_of, read
 from lanmail.maillog import printable
 from lanmail.spool.stories import NoHistory, Refusal, Stories, Story
+from lanmail.state import HISTORY
 
-FILE = "history-0"
-"""The name of the history in ``queue_directory/lanmail``; the number is the process's, of which there is one so far."""
 SHOWN = 20
 """So many messages are told of where nobody asks for all."""
 
@@ -70,7 +69,7 @@ def _settings(file: str | None) -> Settings:
 
 
 def _stories(folder: str, settings: Settings) -> Stories:
-    path = os.path.join(folder, FILE)
+    path = os.path.join(folder, HISTORY)
     if not os.path.lexists(path):
         if settings.history_days == 0:
             raise NoHistory("no history is kept: history_days is 0")
