@@ -30,11 +30,10 @@ Key = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """What a file said, or (with ``trouble``) that it could not be known."""
+    """What was found, or None for no file that counts."""
 
     until: float
-    forward: Forward | None = None
-    trouble: bool = False
+    forward: Forward | None
 
 
 class ForwardsOfUsers:
@@ -44,7 +43,8 @@ class ForwardsOfUsers:
     patience: seconds after which whoever asks is told TemporaryFailure (451 4.3.0), whatever the look-up is doing.
     lasting: seconds for which an answer is remembered, and for which a change goes unseen. trouble_lasting: the same for a look-up that
         failed, so that mail for one dead home does not keep every helper waiting.
-    room: how many answers are remembered. look_ups: how many may be under way at once.
+    room: how many answers are remembered. look_ups: how many may be under way at once; per_user: of one user, since a stranger may
+        ask for as many tags as they please.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class ForwardsOfUsers:
         trouble_lasting: float = 5.0,
         room: int = 1_000,
         look_ups: int = 64,
+        per_user: int = 4,
     ) -> None:
         self._read = read
         self._clock = clock
@@ -71,8 +72,10 @@ class ForwardsOfUsers:
         self._trouble_lasting = trouble_lasting
         self._room = room
         self._look_ups = look_ups
+        self._per_user = per_user
         self._memory: OrderedDict[Key, _Remembered] = OrderedDict()  # the oldest first
         self._under_way: dict[Key, list[Deferred[Forward | None]]] = {}
+        self._trouble: OrderedDict[str, float] = OrderedDict()  # until when, by user
         self._told: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def __call__(self, user: User, tag: str, /) -> Forward | None:
@@ -82,11 +85,12 @@ class ForwardsOfUsers:
             return None
         key = (user.name, names)
         known = self._memory.get(key)
-        if known is None or self._clock.seconds() >= known.until:
-            return await self._asked(key, user, names)
-        if known.trouble:
+        now = self._clock.seconds()
+        if known is not None and now < known.until:
+            return known.forward
+        if now < self._trouble.get(user.name, now):
             raise TemporaryFailure(NOT_NOW)
-        return known.forward
+        return await self._asked(key, user, names)
 
     def _names(self, tag: str) -> tuple[str, ...]:
         names = [".forward"] if self._plain else []
@@ -98,7 +102,8 @@ class ForwardsOfUsers:
     async def _asked(self, key: Key, user: User, names: Sequence[str]) -> Forward | None:
         """From the home, together with everybody else who waits for that."""
         if key not in self._under_way:
-            if len(self._under_way) >= self._look_ups:
+            of_user = sum(name == user.name for name, _ in self._under_way)
+            if len(self._under_way) >= self._look_ups or of_user >= self._per_user:
                 raise TemporaryFailure(NOT_NOW)
             self._under_way[key] = []
             answer = self._waiter(key)
@@ -124,10 +129,14 @@ class ForwardsOfUsers:
             self._report(
                 "warning: cannot look for {file} of {user}: {error}", file=names[-1], user=user.name, error=error
             )
-            self._remember(key, _Remembered(self._clock.seconds() + self._trouble_lasting, trouble=True))
+            self._trouble[user.name] = self._clock.seconds() + self._trouble_lasting
+            self._trouble.move_to_end(user.name)
+            if len(self._trouble) > self._room:
+                self._trouble.popitem(last=False)
             for answer in self._under_way.pop(key):
                 answer.errback(TemporaryFailure(NOT_NOW))
         else:
+            self._trouble.pop(user.name, None)
             self._remember(key, _Remembered(self._clock.seconds() + self._lasting, found))
             for answer in self._under_way.pop(key):
                 answer.callback(found)

@@ -107,6 +107,21 @@ class ForwardsTests(SynchronousTestCase):
         self.ask(forwards, self.bob)
         self.assertEqual(len(self.homes.asked), 2)
 
+    def test_however_many_tags_a_stranger_asks_for_others_are_looked_up(self) -> None:
+        forwards = self.forwards()
+        asked = [self.ask(forwards, self.ann, f"+{number}") for number in range(70)]
+        self.assertEqual(len(self.homes.asked), 4)
+        for each in asked[4:]:
+            self.later(each)
+        quick = self.ask(forwards, self.bob)
+        self.homes.answers[-1].callback(None)
+        self.assertIsNone(self.members(quick))
+        # And what is wrong with a home is wrong with it for every tag.
+        self.homes.answers[0].errback(OSError(5, "Input/output error"))
+        self.later(asked[0])
+        self.later(self.ask(forwards, self.ann, "+another"))
+        self.assertEqual(len(self.homes.asked), 5)
+
     def test_what_is_remembered_is_bounded_and_old_answers_go(self) -> None:
         forwards = self.forwards(room=10)
         for number in range(30):
