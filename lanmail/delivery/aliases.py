@@ -64,7 +64,7 @@ class Aliases:
         return self._table.get(name.casefold())
 
     def owner(self, name: str) -> Alias | None:
-        """``owner-name``, to whom reports about mail to ``name`` will go once there are any (aliases(5))."""
+        """``owner-name``, to whom reports about mail to ``name`` go (aliases(5)). Never blocks."""
         return self._table.get(f"owner-{name}".casefold())
 
     def due(self) -> bool:
