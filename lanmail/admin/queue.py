@@ -31,7 +31,7 @@ _DONE = {
 }
 # Why nothing was to be done for a message that is there.
 _IDLE = {
-    "flush": "nothing of it is deferred: it is on hold, or being delivered just now",
+    "flush": "it is on hold, or being delivered just now",
     "hold": "it is on hold already, or being delivered just now",
     "release": "it is not on hold",
     "requeue": "it is being delivered just now",
