@@ -41,6 +41,7 @@ class StateFolder:
         try:
             # The queue's own folder is the administrator's, or a Postfix's: made where it is missing, else left as it is.
             os.makedirs(queue_directory, mode=0o755, exist_ok=True)
+            _sync_name(queue_directory)
             self._folder(self.path)
             self._lock = self._lock_it(os.path.join(self.path, "lock"))
         except OSError as error:
@@ -85,6 +86,7 @@ class StateFolder:
                 os.fchmod(fd, 0o700)
         finally:
             os.close(fd)
+        _sync_name(path)
 
     @staticmethod
     def _lock_it(path: str) -> int:
@@ -99,3 +101,20 @@ class StateFolder:
                 raise
             raise AnotherRuns(os.path.dirname(path), int(holder) if holder.isdecimal() else None) from error
         return fd
+
+
+def _sync_name(path: str) -> None:
+    """The name of this folder is on stable storage: without it, all that is ever synced in it is lost with it.
+
+    Also where it was there already: perhaps it was made by a process that a power cut stopped before this. OSError.
+    """
+    try:
+        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (
+        PermissionError
+    ):  # a folder above ours that we may pass through and not read; then we have not made this one in it
+        return
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

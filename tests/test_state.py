@@ -31,6 +31,18 @@ class StateTests(SynchronousTestCase):
         for folder in (path, os.path.dirname(path)):
             self.assertEqual(stat.S_IMODE(os.stat(folder).st_mode), 0o700)
 
+    def test_the_names_of_all_folders_are_synced_since_a_power_cut_would_take_what_is_in_them(self) -> None:
+        synced: list[int] = []
+        real = os.fsync
+        self.patch(os, "fsync", lambda fd: (synced.append(os.fstat(fd).st_ino), real(fd)))
+        for _ in range(2):  # made, and found: whoever made them may not have come to it
+            synced.clear()
+            state = StateFolder(self.queue, self.uid, self.gid)
+            state.folder("incoming")
+            state.release()
+            above = (os.path.dirname(self.queue), self.queue, os.path.join(self.queue, "lanmail"))
+            self.assertEqual(synced, [os.stat(folder).st_ino for folder in above])
+
     def test_a_postfix_queue_in_the_same_folder_stays_as_it_was(self) -> None:
         os.makedirs(os.path.join(self.queue, "active"), mode=0o700)
         os.chmod(self.queue, 0o750)
