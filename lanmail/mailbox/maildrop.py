@@ -36,7 +36,7 @@ from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
 from lanmail.mailbox.origin import Origin, origin_of
 from lanmail.mailbox.saved_index import SavedIndexes
-from lanmail.mailbox.snapshot import Adopted, Snapshot
+from lanmail.mailbox.snapshot import Adopted, Snapshot, Told
 from lanmail.mailbox.store import MailboxFile
 from lanmail.status import Status, TemporaryFailure
 
@@ -240,7 +240,7 @@ class Maildrop:
     async def commit(self, deleted: frozenset[int], client: str = "") -> int:
         left = len(self.letters)
         if deleted:
-            told = None if self._maildrops.tell is nothing_to_tell else self._deleted_from(client)
+            told = self._deleted_from(client)
             left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted, told))
         if self._snapshot.has_news:
             with suppress(Closed):  # the client did not wait for our answer, and what it asked for is done
@@ -255,8 +255,13 @@ class Maildrop:
             self._maildrops.indexes.keep(self._path, index)
         self._holdings.close()
 
-    def _deleted_from(self, client: str) -> Callable[[int, Origin], None]:
-        """Told in the thread that deletes: what is gone must be told also where the client did not wait for our answer."""
+    def _deleted_from(self, client: str) -> Told | None:
+        """Told in the thread that deletes: what is gone must be told also where the client did not wait for our answer.
+
+        None where no story is kept: then no letter is looked at before it goes.
+        """
+        if self._maildrops.tell is nothing_to_tell:
+            return None
         return lambda number, origin: self._tell("expunged", number, origin, client)
 
     def _tell(self, kind: str, number: int, origin: Origin, client: str, **more: float) -> None:
@@ -300,7 +305,7 @@ class Maildrop:
 
     def sync(self) -> None:
         if self._marked:
-            self._snapshot.expunge(frozenset(self._marked))
+            self._snapshot.expunge(frozenset(self._marked), self._deleted_from(""))
 
     def _number(self, i: int) -> int:
         if not 0 <= i < len(self.letters):

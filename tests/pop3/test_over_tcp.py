@@ -25,6 +25,7 @@ from lanmail.mailbox.maildrop import Maildrops
 from lanmail.mailbox.store import MailboxFile
 from lanmail.pop3.server import KEEPALIVE, LanPOP3Factory
 from tests import dialogue
+from tests.mailbox.test_origin import head
 from tests.pop3.fakes import Accounts, RememberingMaildrop, admission, letter, make_factory
 from tests.pop3.test_server import dossier_letter
 
@@ -55,6 +56,7 @@ class OverTcp(TestCase):
             os.mkdir(os.path.join(folder, name))
         self.path = os.path.join(folder, "spool", "nel")
         self.user = User("nel", os.getuid(), os.getgid())
+        self.told: list[tuple[str, str, dict[str, str | float]]] = []
         pool = ThreadPool(0, 8)
         pool.start()
         self.addCleanup(pool.stop)
@@ -71,12 +73,16 @@ class OverTcp(TestCase):
             IndexCache(),
             in_thread=lambda work, *args, **kwargs: deferToThreadPool(reactor, pool, work, *args, **kwargs),
             sleep=lambda seconds: deferLater(reactor, seconds),
+            tell=self.remember,
         )
         checker = InMemoryUsernamePasswordDatabaseDontUse(nel="naël".encode())
         portal = make_portal(MailRealm(People(self.user), None, maildrops.open), checker)  # type: ignore[arg-type]
         self.factory = LanPOP3Factory(portal, clock=reactor, banner="POP3 server ready", admission=admission())
         maildrops.wanted = self.factory.wanted
         self.listen(self.factory)
+
+    def remember(self, kind: str, queue_id: str, /, **facts: str | float) -> None:
+        self.told.append((kind, queue_id, facts))
 
     def listen(self, factory: Any) -> None:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -103,6 +109,26 @@ class OverTcp(TestCase):
         """As a program of its own would, outside the event loop."""
         result: T = await deferToThread(work)
         return result
+
+    async def test_what_was_fetched_and_deleted_is_told_with_queue_id_uidl_and_where_from(self) -> None:
+        ours = head(queue_id="222CF6745D").replace(b"\n", b"\r\n") + letter(300_000)
+        self.write(ours, letter(500))
+
+        def visit() -> str:
+            client = self.connect()
+            uidl = client.uidl(1).split()[2].decode()  # type: ignore[attr-defined]
+            client.retr(1)
+            client.retr(1)
+            client.dele(1)
+            client.quit()
+            return uidl
+
+        uidl = await self.somewhere(visit)
+        facts = {"user": "nel", "client": "127.0.0.1", "uidl": uidl}
+        self.assertEqual(
+            self.told,
+            [("fetched", "222CF6745D", {**facts, "octets": len(ours)}), ("expunged", "222CF6745D", facts)],
+        )
 
     async def test_poplib_fetches_what_was_stored_and_deletes_it(self) -> None:
         texts = [letter(930), b"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\n", letter(300_000)]

@@ -260,6 +260,32 @@ class LetterTests(InMemory):
         self.assertTrue(self.log.has("logout: user=<nel> retrieved 2, deleted 0, left 2"))
 
 
+class StoryTests(InMemory):
+    def test_a_whole_letter_is_told_as_fetched_with_where_the_client_is(self) -> None:
+        client = self.serve(letter(100), letter(100), letter(100))
+        client.say(b"RETR 2", b"TOP 1 0", b"UIDL", b"LIST", b"TOP 3 99999999")
+        self.assertEqual(self.maildrop.told, [(2, "192.168.1.3"), (3, "192.168.1.3")])
+
+    def test_a_client_that_fetches_one_letter_over_and_over_is_told_of_once(self) -> None:
+        client = self.serve(letter(100), letter(100))
+        client.say(*[b"RETR 1", b"RETR 2"] * 5)
+        self.assertEqual(self.maildrop.told, [(1, "192.168.1.3"), (2, "192.168.1.3")])
+
+    def test_a_letter_that_broke_off_or_was_refused_is_not_told(self) -> None:
+        client = self.serve(letter(100))
+        self.maildrop.trouble = MessageGone()
+        client.say(b"RETR 1")
+        self.assertEqual(self.maildrop.told, [])
+        client = self.serve(letter(100_000))
+        self.maildrop.tear_after = (90_000, Torn())
+        client.say(b"RETR 1")
+        self.assertEqual(self.maildrop.told, [])
+
+    def test_the_maildrop_learns_who_wanted_the_letters_gone(self) -> None:
+        self.serve(letter(100)).say(b"DELE 1", b"QUIT")
+        self.assertEqual((self.maildrop.committed, self.maildrop.committed_from), ([frozenset([1])], "192.168.1.3"))
+
+
 class BackPressureTests(InMemory):
     def slow_client(self, maildrop: RememberingMaildrop) -> SlowTransport:
         self.maildrop = maildrop
@@ -317,6 +343,27 @@ class BackPressureTests(InMemory):
             heard += transport.read()
         self.assertLess(transport.most, 256 * 1024)
         self.assertGreater(len(heard), 3_000_000)
+
+    def unread_end(self) -> tuple[RememberingMaildrop, SlowTransport]:
+        """A letter of two windows, of which the client has read the first; the second, and its end, is in the transport."""
+        maildrop = RememberingMaildrop(letter(131_000), chunk=64 * 1024)
+        transport = self.slow_client(maildrop)
+        transport.say(b"RETR 1\r\n")
+        transport.read()
+        self.assertTrue(transport.value().endswith(b"\r\n.\r\n"))
+        self.assertGreater(len(transport.value()), transport.HIGH_WATER)
+        return maildrop, transport
+
+    def test_a_letter_is_told_as_fetched_once_the_client_takes_its_end(self) -> None:
+        maildrop, transport = self.unread_end()
+        self.assertEqual(maildrop.told, [])
+        transport.read()
+        self.assertEqual(maildrop.told, [(1, "127.0.0.1")])
+
+    def test_and_never_where_the_client_left_before(self) -> None:
+        maildrop, transport = self.unread_end()
+        transport.drop()
+        self.assertEqual(maildrop.told, [])
 
     def test_a_client_that_stops_reading_is_cut_off_in_the_end(self) -> None:
         maildrop = RememberingMaildrop(letter(3_000_000), chunk=64 * 1024)
