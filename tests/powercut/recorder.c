@@ -44,7 +44,7 @@ struct head { /* recorder.py has the same */
 } __attribute__((packed));
 
 static int record = -1;
-static const char *folders, *boot;
+static char *folders, *boot;
 static long sync_time = -1;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ulong syncs;
@@ -91,6 +91,14 @@ __attribute__((constructor)) static void begin(void)
         sync_time = atol(microseconds);
     open_record();
     pthread_atfork(before_fork, in_parent, in_child);
+}
+
+/* From here on, and not from the start: for a process that was forked. */
+void recorder_begin(const char *log, const char *boot_id)
+{
+    setenv("RECORDER_LOG", log, 1);
+    boot = strdup(boot_id);
+    open_record();
 }
 
 /* Who calls the next sync of this thread, for the record. */

@@ -6,6 +6,7 @@ the boot id is another one, since the program that was recorded saw a made-up on
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -103,6 +104,8 @@ def _new_reactor() -> Any:
 
 def _child(job: dict[str, Any]) -> None:
     try:
+        if job["record"]:
+            ctypes.CDLL(None).recorder_begin(job["record"].encode(), job["boot"].encode())
         keep_inodes({int(ours): theirs for ours, theirs in job["inodes"].items()}, job["other_device"])
         serve(job["main_cf"], job["journal"], job["log"])
         os._exit(0)
@@ -139,10 +142,31 @@ class Worker:
             text=True,
         )
 
-    def run(self, main_cf: str, journal: str, log: str, inodes: Mapping[int, int], *, other_device: bool) -> int:
-        """The exit status of a service that was started there, has delivered what waits, and was stopped."""
+    def run(
+        self,
+        main_cf: str,
+        journal: str,
+        log: str,
+        inodes: Mapping[int, int],
+        *,
+        other_device: bool,
+        record: str = "",
+        boot: str = "",
+    ) -> int:
+        """The exit status of a service that was started there, has delivered what waits, and was stopped.
+
+        inodes, other_device: of ``keep_inodes``. record: the file into which it is recorded, seeing the boot id in the file ``boot``.
+        """
         assert self._process.stdin is not None and self._process.stdout is not None
-        job = {"main_cf": main_cf, "journal": journal, "log": log, "inodes": dict(inodes), "other_device": other_device}
+        job = {
+            "main_cf": main_cf,
+            "journal": journal,
+            "log": log,
+            "inodes": dict(inodes),
+            "other_device": other_device,
+            "record": record,
+            "boot": boot,
+        }
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
