@@ -43,6 +43,9 @@ class MailLogTests(SynchronousTestCase):
         self.assertIn(r"a\r\nNov 24", line)
         self.assertIn(r"\x1b[2J \u202e", line)
 
+    def test_nothing_turns_the_direction_of_a_line(self) -> None:
+        self.assertEqual(printable("a\u200fb\u061cc\u2067d\u202ee"), r"a\u200fb\u061cc\u2067d\u202ee")
+
     def test_octets_that_are_no_text_are_shown_as_octets(self) -> None:
         self.begin()
         log.info("user=<{user}>", user=b"dian\xe9\x00")
