@@ -1,6 +1,6 @@
 """A message while it comes in: small ones in memory, large ones in a file, already in the form that a mailbox has.
 
-Nothing here lasts: what stands in the folder and no intent names belongs to a message that nobody was told about.
+Nothing here lasts by itself: a file that no row of the journal names belongs to a message that nobody was told about.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from lanmail.message import TopHeader
 from lanmail.spool.folder import Folder
 from lanmail.status import Status, TemporaryFailure
 
-# Up to this many octets a message stays in memory. Most mail is smaller, and a thousand clients may be at it at once.
+# Up to this many octets a message stays in memory, and then in the journal's row. Most mail is smaller, and a thousand clients may be at it
+# at once. A row is cheaper than a file with its two flushes up to 200 KiB or so (docs/queue.md has the numbers): memory sets the limit.
 IN_MEMORY = 64 * 1024
 # Pieces that are written to the file, or read from it, have about this many octets: a thread costs 50 µs each time.
 PIECE = 128 * 1024
@@ -45,7 +46,7 @@ class Content:
         self.name = name
         self.path = path
         self.kept = False
-        """A note still refers to the file, so whoever settles the note removes it."""
+        """The journal answers for the file, and removes it with the message."""
 
     def pieces(self) -> Iterator[bytes]:
         """From the start, as often as it is asked. OSError, also where the file is shorter than it should be."""

@@ -31,9 +31,9 @@ CREATE TABLE message (
 CREATE UNIQUE INDEX file ON message (name) WHERE name IS NOT NULL;
 CREATE TABLE recipient (
     number INTEGER PRIMARY KEY, message INTEGER NOT NULL, user TEXT NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL,
-    home TEXT NOT NULL, sender TEXT NOT NULL, original TEXT NOT NULL, delivered_to TEXT NOT NULL, rule TEXT NOT NULL, expanded INTEGER NOT NULL,
-    notify TEXT NOT NULL, orcpt TEXT NOT NULL, since REAL NOT NULL, due REAL NOT NULL, tries INTEGER NOT NULL, reason TEXT,
-    warned INTEGER NOT NULL, held INTEGER NOT NULL, owed INTEGER NOT NULL, head BLOB NOT NULL,
+    home TEXT NOT NULL, sender TEXT NOT NULL, original TEXT NOT NULL, delivered_to TEXT NOT NULL, rule TEXT NOT NULL,
+    expanded INTEGER NOT NULL, notify TEXT NOT NULL, orcpt TEXT NOT NULL, since REAL NOT NULL, due REAL NOT NULL, tries INTEGER NOT NULL,
+    reason TEXT, warned INTEGER NOT NULL, held INTEGER NOT NULL, owed INTEGER NOT NULL, head BLOB NOT NULL,
     boot TEXT, device INTEGER, inode INTEGER, place INTEGER, marked INTEGER NOT NULL DEFAULT 0, synced INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX waiting ON recipient (user, due) WHERE boot IS NULL AND held = 0;
