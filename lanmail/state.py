@@ -44,6 +44,8 @@ class StateFolder:
             _sync_name(queue_directory)
             self._folder(self.path)
             self._lock = self._lock_it(os.path.join(self.path, "lock"))
+            if os.geteuid() == 0:
+                os.fchown(self._lock, uid, gid)  # so that mail_owner may take it too
         except OSError as error:
             raise self._trouble(error) from error
 

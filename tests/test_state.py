@@ -62,6 +62,13 @@ class StateTests(SynchronousTestCase):
         StateFolder(self.queue, self.uid, self.gid).release()
         self.make()
 
+    def test_the_owner_may_take_the_lock_that_root_has_made(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give a file away")
+        StateFolder(self.queue, 4242, 8).release()
+        found = os.stat(os.path.join(self.queue, "lanmail", "lock"))
+        self.assertEqual((found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)), (4242, 8, 0o600))
+
     def test_a_link_in_its_place_is_not_followed(self) -> None:
         os.makedirs(self.queue)
         elsewhere = os.path.abspath(self.mktemp())
