@@ -98,6 +98,10 @@ class Flushing:
         self._look()
 
     def _look(self) -> None:
+        """When none is under way."""
+        call, self._next = self._next, None
+        if call is not None:
+            call.cancel()
         if self._checkpoints.wanted:
             self._keep_clock(self._interval)  # asked for before the rows are forgotten, so their flush keeps it as well
             self._under_way(self._run(), "flushing the mailboxes", self._over)

@@ -16,7 +16,7 @@ from lanmail.spool.entries import Recipient
 
 # Of one mailbox in memory. A burst fits; of a flood for one user the journal keeps the rest.
 COPIES_HERE = 100
-# Octets, or one message more, of a mailbox that waits for another program's lock: hundreds of those must not take the room of all others.
+# Octets, or one message more, of a mailbox that waits for another program's lock.
 OCTETS_PAUSED = 64 * 1024
 # Octets of all together, beyond which new mail is not kept in memory: a thousand messages of 32 KiB.
 OCTETS_HERE = 32 * 1024 * 1024
@@ -104,7 +104,7 @@ class Mailboxes:
                 or mailbox.state is State.LOADING
                 or len(mailbox.copies) >= COPIES_HERE
                 or self.octets + self._cost(copy) > self._room
-                or (mailbox.state is State.PAUSED and mailbox.octets > OCTETS_PAUSED)
+                or (mailbox.state is State.PAUSED and self._is_in_the_way(mailbox))
             ):
                 mailbox.backlog = True
                 mail.left = None
@@ -206,7 +206,7 @@ class Mailboxes:
     def paused(self, mailbox: Mailbox) -> None:
         """Another program has it. Only a little of its mail stays here meanwhile. ``rest`` follows."""
         mailbox.state = State.PAUSED
-        if mailbox.octets > OCTETS_PAUSED:
+        if self._is_in_the_way(mailbox):
             self.forget_copies(mailbox)
 
     def rest(self, mailbox: Mailbox) -> None:
@@ -223,6 +223,10 @@ class Mailboxes:
                 del self._by_name[mailbox.name]
 
     # within
+
+    def _is_in_the_way(self, locked: Mailbox) -> bool:
+        """Whether its mail is better left to the journal. Mailboxes that wait for a lock never have more than half of the room."""
+        return locked.octets > OCTETS_PAUSED or self.octets > self._room // 2
 
     def _of(self, name: str) -> Mailbox:
         mailbox = self._by_name.get(name)

@@ -232,11 +232,12 @@ class Notices:
                 self._chronicle.expired(message)
             for recipient, status in notice.recipients:
                 self._chronicle.failed(message, recipient, status, now)
-            await self._departures.ask([message.queue_id])
         for (report, recipients, content), report_numbers in zip(added, admitted, strict=True):
             to = recipients[0].original
             self._chronicle.reported(kind, message, [recipient for recipient, _ in notice.recipients], report, to)
             self._hand_on(report, recipients, content, report_numbers, now)
+        if kind == "failed":
+            await self._departures.ask([message.queue_id])
         return True
 
 
