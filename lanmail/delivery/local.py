@@ -1,177 +1,229 @@
-"""One message into n mailboxes, all or nothing, on stable storage before anybody is told.
+"""Local delivery: one round of messages into mailboxes, in a thread.
 
-The order is what the promise rests on: lock every mailbox, note durably how long each is and what will be written, write and sync
-each, mark the note, let go. Whatever stops us before the mark, here or by a crash, takes the message out of all of them
-again before they are next used (spool/recovery.py). Nobody waits in a thread for a lock.
+The order is what the promise rests on. Lock each mailbox; intend, that is let the journal know durably where the octets of each message
+are about to be written; append; mark them as written; let go. Marked is done: what other programs do with the message from then on is
+their act. The mailboxes themselves are synced later, together (spool/checkpoint.py). Whatever stops us in between leaves an intent
+without a mark, and before the mailbox is next used it is found out what stands there (spool/recovery.py).
 """
 
 from __future__ import annotations
 
-import random
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, suppress
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
-
-from lanmail.interfaces import InThread, Report, User
+from lanmail.delivery.batch import Batch, Entry, Outcome
+from lanmail.interfaces import Report, User
+from lanmail.mailbox.locked import Uncut
+from lanmail.mailbox.locks import OVER_QUOTA
 from lanmail.mailbox.store import LockedMailbox, MailboxBusy, MailboxFailure, MailboxFile
-from lanmail.spool.incoming import Content, storage_failure
-from lanmail.spool.intents import Intended, Intents, Note
+from lanmail.spool.checkpoint import Checkpoints
+from lanmail.spool.entries import Intent
+from lanmail.spool.incoming import storage_failure
+from lanmail.spool.journal import Journal
 from lanmail.spool.recovery import Recovery
+from lanmail.status import TemporaryFailure
 
 # Seconds between two touches of the dotlocks that we hold; another program may break one after stale_lock_time, 500 s.
 _FRESH = 20.0
-# Seconds between two tries at a mailbox that another program holds: the first, and the most. mutt and procmail hold
-# theirs for milliseconds; a user who has the mailbox open in an old Dovecot, for minutes.
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """What one mailbox gets: ``head``, from the ``From `` line to the last of our headers, with LF line ends, then the content."""
-
-    user: User
-    head: bytes
 
 
 class LocalDelivery:
     """Delivers to mailboxes.
 
-    mailbox_of: the MailboxFile of a user, made with ``mend=recovery.mend``. clock: waits between tries at locks.
-    patience: seconds for which a mailbox that another program holds is tried; then the client is told "later".
+    mailbox_of: the MailboxFile of a user, made with ``recovery.mend`` and ``checkpoints.settle``. boot: the id of this start of the
+    system. mailbox_size_limit: octets that no mailbox grows beyond by our doing; 0 for none.
     """
 
     def __init__(
         self,
         mailbox_of: Callable[[User], MailboxFile],
-        intents: Intents,
+        journal: Journal,
         recovery: Recovery,
-        in_thread: InThread,
-        clock: IReactorTime,
+        checkpoints: Checkpoints,
         report: Report,
         *,
-        patience: float = 20.0,
+        boot: str,
+        mailbox_size_limit: int = 0,
     ) -> None:
         self._mailbox_of = mailbox_of
-        self._intents = intents
+        self._journal = journal
         self._recovery = recovery
-        self._in_thread = in_thread
-        self._clock = clock
+        self._checkpoints = checkpoints
         self._report = report
-        self._patience = patience
-        self._turns = Turns()
+        self._boot = boot
+        self._limit = mailbox_size_limit
 
-    async def deliver(self, queue_id: str, content: Content, copies: Sequence[Copy]) -> None:
-        """Into every mailbox, or into none. Raises TemporaryFailure; ``content`` is then still there, for the caller to discard."""
-        heads = {self._mailbox_of(copy.user).path: copy for copy in reversed(copies)}
+    def deliver(self, batches: Sequence[Batch]) -> list[Outcome]:
+        """One round: what became of each batch, in their order. Blocks; locks are tried, never waited for.
+
+        Each user is in one batch at most, and in no other round meanwhile. One mailbox's trouble, or one message's, is no other's.
+        """
+        outcomes = [Outcome(batch.user) for batch in batches]
         # One order for everybody, ours and every worker's: two that want the same mailboxes cannot each hold half of them.
-        paths = sorted(heads)
-        first_try: float | None = None
-        pause = _FIRST_PAUSE
-        while True:
-            await self._turns.take(paths)
+        pairs = [
+            (self._mailbox_of(batch.user), batch, outcome) for batch, outcome in zip(batches, outcomes, strict=True)
+        ]
+        pairs.sort(key=lambda pair: pair[0].path)
+        with ExitStack() as held:
+            places: list[_Place] = []
+            for mailbox, batch, outcome in pairs:
+                try:
+                    locked = held.enter_context(mailbox.lock(create=True))
+                except TemporaryFailure as trouble:
+                    outcome.trouble = trouble
+                else:
+                    places.append(_Place(locked, batch.entries, outcome, self._report))
             try:
-                await self._in_thread(self._attempt, queue_id, content, [heads[path] for path in paths])
-                return
-            except MailboxBusy as busy:
-                now = self._clock.seconds()
-                first_try = now if first_try is None else first_try
-                # Kept: once recovery has taken the message out, the file goes too. So the client sends it once more.
-                if now - first_try >= self._patience or content.kept:
-                    self._report(
-                        "warning: {id}: gave up after {seconds:.0f} s: {reason}",
-                        id=queue_id,
-                        seconds=now - first_try,
-                        reason=busy.detail,
-                    )
-                    raise
+                self._fill(places)
             finally:
-                self._turns.give_back(paths)
-            # Others are served meanwhile. Not in step with a program that tries at a fixed interval:
-            jitter = random.uniform(0.5, 1.5)  # noqa: S311
-            await deferLater(self._clock, pause * jitter)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+                # Before the locks are let go: whoever is next must know.
+                for place in places:
+                    if place.begun:
+                        self._recovery.postpone(place.mailbox.owner.name, place.begun)
+        if self._checkpoints.crowded:
+            with suppress(TemporaryFailure):  # the journal's trouble, which shows wherever it matters
+                self._checkpoints.run()
+        return outcomes
 
-    # in a thread
+    def _fill(self, places: Sequence[_Place]) -> None:
+        fresh = _Freshness([place.mailbox for place in places])
+        while intents := [intent for place in places for intent in place.plan(self._boot, self._limit)]:
+            waiting = [(place, len(place.todo)) for place in places if place.todo]
+            self._pass(places, intents, fresh)
+            for place, count in waiting:
+                if len(place.todo) == count:  # its end moved, although it is locked
+                    place.stop(MailboxBusy(place.mailbox.path, "a program that writes to it all the same"))
 
-    def _attempt(self, queue_id: str, content: Content, copies: Sequence[Copy]) -> None:
-        """The whole of it, once. Raises MailboxBusy where it is worth another try, TemporaryFailure where it is not."""
+    def _pass(self, places: Sequence[_Place], intents: Sequence[Intent], fresh: _Freshness) -> None:
         try:
-            with ExitStack() as held:
-                locked: list[LockedMailbox] = []
-                fresh = _Freshness(locked)
-                for copy in copies:
-                    locked.append(held.enter_context(self._mailbox_of(copy.user).lock(create=True)))
-                    fresh.keep()
-                intended = [_intended(copy, mailbox) for copy, mailbox in zip(copies, locked, strict=True)]
-                note = self._intents.write(queue_id, intended, content)
-                held.callback(note.close)
-                with self._undone_on_failure(note, locked):
-                    for copy, mailbox in zip(copies, locked, strict=True):
-                        # Closed at once: in the traceback of a failure it would keep the message's file, and its room on a full disk.
-                        with closing(fresh.keeping(copy.head, content.pieces())) as pieces:
-                            mailbox.append(pieces)
-                    for mailbox in locked:
-                        mailbox.sync()
-                        fresh.keep()
-                    for mailbox in locked:
-                        # Somebody who broke our lock, or put another file in its place, has a mailbox without this message.
-                        if not mailbox.intact():
-                            raise MailboxBusy(mailbox.path, "a program that broke our lock or replaced the file")
-                    note.mark_delivered()
-                note.remove()
-        except OSError as error:
-            self._report("warning: {id}: {error}", id=queue_id, error=error)
-            raise storage_failure(error) from error
-
-    @contextmanager
-    def _undone_on_failure(self, note: Note, locked: Sequence[LockedMailbox]) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            if self._take_back(note, locked):
-                note.remove()
-            else:
-                self._recovery.postpone(note)
-            raise
-
-    def _take_back(self, note: Note, locked: Sequence[LockedMailbox]) -> bool:
-        """Cut every mailbox back to its noted length; whether that is done for all, and marked."""
-        complete = True
-        try:
-            note.mark_failed()
-        except OSError as error:
-            self._report("warning: {path}: {error}", path=note.path, error=error)
-        for number, (intended, mailbox) in enumerate(zip(note.mailboxes, locked, strict=True)):
+            accepted = self._journal.intend(intents).result()
+        except TemporaryFailure as trouble:
+            for place in places:
+                if place.todo:
+                    place.stop(trouble)
+            return
+        for place in places:
+            place.begin(accepted)
+        fresh.keep()
+        undone: list[tuple[_Place, list[int], Future[None]]] = []
+        for place in places:
+            place.write(fresh)
+            if place.unbegun:
+                undone.append((place, place.unbegun, self._journal.unbegin(place.unbegun)))
+        written = [(place, place.written) for place in places if place.written and place.is_ours()]
+        numbers = [number for _, numbers in written for number in numbers]
+        if numbers:
+            with suppress(TemporaryFailure):
+                # Before the locks are let go: else another program may take a message out, and a kill would bring it back. Where the
+                # journal fails now, the message stands there all the same, and recovery would find it.
+                self._journal.mark(numbers).result()
+        for place, numbers in written:
+            self._checkpoints.note(place.mailbox, numbers)
+            place.done(numbers)
+        for place, numbers, future in undone:
             try:
-                if not mailbox.intact():
-                    # Without our lock the end of the file is not ours to cut: recovery looks at the octets.
-                    complete = False
-                    continue
-                mailbox.cut_back(intended.length)
-                note.mark_undone(number)
-            except (MailboxFailure, OSError) as failure:
-                complete = False
-                self._report(
-                    "warning: {path} will be cut back before it is next used: {reason}",
-                    path=mailbox.path,
-                    reason=failure,
-                )
-        return complete
+                future.result()
+                place.begun.difference_update(numbers)
+            except TemporaryFailure as trouble:
+                place.stop(trouble)
 
 
-def _intended(copy: Copy, mailbox: LockedMailbox) -> Intended:
-    return Intended(copy.user, mailbox.path, mailbox.device, mailbox.inode, mailbox.length(), copy.head)
+class _Place:
+    """One mailbox in a round.
+
+    todo: what is still to be written. begun: numbers with an intent of ours, as long as it is open what became of it. written, unbegun:
+    of the last pass: numbers that stand in the file, and those that do not although they were intended.
+    """
+
+    def __init__(self, mailbox: LockedMailbox, entries: Sequence[Entry], outcome: Outcome, report: Report) -> None:
+        self.mailbox = mailbox
+        self.todo = list(entries)
+        self.begun: set[int] = set()
+        self.written: list[int] = []
+        self.unbegun: list[int] = []
+        self._outcome = outcome
+        self._report = report
+        self._planned: list[tuple[Entry, Intent]] = []
+
+    def plan(self, boot: str, limit: int) -> list[Intent]:
+        """Where each of what is to be done will begin."""
+        mailbox = self.mailbox
+        self._planned = []
+        if not self.todo:
+            return []
+        end = mailbox.length()
+        try:
+            gap = len(mailbox.gap())
+        except MailboxFailure as failure:
+            self.stop(failure)
+            return []
+        for entry in list(self.todo):
+            size = gap + len(entry.head) + entry.content.size
+            if limit and end + size > limit:
+                self.todo.remove(entry)
+                self._outcome.failed.append((entry.number, TemporaryFailure(OVER_QUOTA)))
+                continue
+            self._planned.append((entry, Intent(entry.number, boot, mailbox.device, mailbox.inode, end)))
+            end += size
+            gap = 0  # a content ends with its empty line
+        return [intent for _, intent in self._planned]
+
+    def begin(self, accepted: set[int]) -> None:
+        """These may be written. The others are refused: somebody holds or has deleted them, or recovery has found them."""
+        for entry, _ in self._planned:
+            if entry.number not in accepted:
+                self.todo.remove(entry)
+        self._planned = [(entry, intent) for entry, intent in self._planned if entry.number in accepted]
+        self.begun.update(entry.number for entry, _ in self._planned)
+
+    def write(self, fresh: _Freshness) -> None:
+        """Append, up to the first that is not where it was planned, for want of one before it: it and what follows is planned anew."""
+        self.written, self.unbegun = [], []
+        for at, (entry, intent) in enumerate(self._planned):
+            if self.mailbox.length() != intent.offset or not self._append(entry, fresh):
+                rest = [other.number for other, _ in self._planned[at:]]
+                # Octets may stand there of one whose append could not be undone.
+                self.unbegun = rest[1:] if isinstance(self._outcome.trouble, Uncut) else rest
+                return
+            self.todo.remove(entry)
+            self.written.append(entry.number)
+
+    def _append(self, entry: Entry, fresh: _Freshness) -> bool:
+        try:
+            # Closed at once: in the traceback of a failure it would keep the message's file, and its room on a full disk.
+            with closing(fresh.keeping(entry.head, entry.content.pieces())) as pieces:
+                self.mailbox.append(pieces)
+            return True
+        except MailboxFailure as failure:
+            self.stop(failure)
+        except OSError as error:  # of the content: this message's own
+            self._report("warning: {id}: cannot read the message: {error}", id=entry.queue_id, error=error)
+            self.todo.remove(entry)
+            self._outcome.failed.append((entry.number, storage_failure(error)))
+        return False
+
+    def is_ours(self) -> bool:
+        """Whether what was written was written to the mailbox that everybody sees, and nobody else wrote to it meanwhile."""
+        if self.mailbox.intact():
+            return True
+        self.stop(MailboxBusy(self.mailbox.path, "a program that broke our lock or replaced the file"))
+        return False
+
+    def done(self, numbers: Sequence[int]) -> None:
+        self._outcome.delivered += numbers
+        self.begun.difference_update(numbers)
+
+    def stop(self, trouble: TemporaryFailure) -> None:
+        """Nothing more in this round."""
+        self.todo = []
+        if self._outcome.trouble is None:
+            self._outcome.trouble = trouble
 
 
 class _Freshness:
-    """Touches the dotlocks of a transaction that takes long, because it is large or has a thousand recipients."""
+    """Touches the dotlocks of a round that takes long, because it is large."""
 
     def __init__(self, locked: Sequence[LockedMailbox]) -> None:
         self._locked = locked
@@ -190,54 +242,3 @@ class _Freshness:
         for piece in pieces:
             self.keep()
             yield piece
-
-
-class Turns:
-    """Whose turn it is at each mailbox, so that our own deliveries queue in order instead of racing for its locks.
-
-    Each waits for all of its mailboxes and holds none meanwhile that it could not use; who came first at a mailbox goes first.
-    """
-
-    def __init__(self) -> None:
-        self._queues: dict[str, deque[_Turn]] = {}
-        self._ready: deque[_Turn] = deque()
-        self._waking = False
-
-    async def take(self, paths: Sequence[str]) -> None:
-        """Return when it is our turn at every one of ``paths``, each of which is named once."""
-        turn = _Turn(len(paths))
-        for path in paths:
-            queue = self._queues.setdefault(path, deque())
-            queue.append(turn)
-            if queue[0] is turn:
-                turn.missing -= 1
-        if turn.missing:
-            await turn.come
-
-    def give_back(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            queue = self._queues[path]
-            queue.popleft()
-            if not queue:
-                del self._queues[path]
-                continue
-            queue[0].missing -= 1
-            if not queue[0].missing:
-                self._ready.append(queue[0])
-        # Whoever is woken may be done at once and come here again: a loop, or a hundred of them would be as many frames deep.
-        if self._waking:
-            return
-        self._waking = True
-        try:
-            while self._ready:
-                self._ready.popleft().come.callback(None)
-        finally:
-            self._waking = False
-
-
-class _Turn:
-    __slots__ = ("come", "missing")
-
-    def __init__(self, missing: int) -> None:
-        self.missing = missing
-        self.come: Deferred[None] = Deferred()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from lanmail.interfaces import Report
+from lanmail.interfaces import Report, User
 from lanmail.mailbox import expunge
 from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.dotlock import Dotlock
@@ -18,35 +18,45 @@ from lanmail.mailbox.mbox import separation
 _WRITE = 64 * 1024
 
 
+class Uncut(MailboxFailure):
+    """An append failed, and it is not certain that all of it is gone again: octets of it may stand at the end of the file."""
+
+
 class LockedMailbox:
     """The file while we hold its locks: a context manager that releases at its end. To be used by one thread at a time.
 
-    fd: open for reading and writing, not to be closed. device, inode: which file it is. created: this lock made it.
+    fd: open for reading and writing, not to be closed. device, inode: which file it is. created: this lock made it. new: it was made
+    or empty, so its name may not be on the disk. unsound: a sync failed, so what was written before it may never get there.
+    settle: called before anything is taken out, for what must be on stable storage by then; raises MailboxFailure.
     What fails raises MailboxFailure, after it was reported, and nothing is lost.
     """
 
     def __init__(
         self,
         path: str,
+        owner: User,
         fd: int,
         folder: int,
         created: bool,
         dotlock: Dotlock | None,
         journal: str,
         report: Report,
+        settle: Callable[[LockedMailbox], None] | None = None,
     ) -> None:
         found = os.fstat(fd)
         self.path = path
+        self.owner = owner
         self.fd = fd
         self.device = found.st_dev
         self.inode = found.st_ino
         self.created = created
+        self.new = created or found.st_size == 0
+        self.unsound = False
         self._folder = folder
-        # A file that was empty may be one that we made just before a crash, and its name may not be on the disk yet.
-        self._name_unsynced = created or found.st_size == 0
         self._dotlock = dotlock
         self._journal = journal
         self._report = report
+        self._settle = settle
         self._held = ExitStack()
 
     def keep(self, held: ExitStack) -> None:
@@ -57,20 +67,24 @@ class LockedMailbox:
         """Octets in the file now."""
         return os.fstat(self.fd).st_size
 
+    def gap(self) -> bytes:
+        """The separation that a message appended now begins with."""
+        # Four octets are enough to see an empty line, also behind a CRLF that another program wrote.
+        return separation(self._read(max(0, self.length() - 4), 4))
+
     def append(self, pieces: Iterable[bytes]) -> int:
         """Write the pieces at the end, after the separation that the end needs; where our octets (separation included) begin.
 
-        Whole or not at all while we live: whatever fails, also in ``pieces``, the file is cut back. It is not synced.
-        Raises MailboxBusy where another program has taken our locks or replaced the file since.
+        Whole or not at all while we live: whatever fails, also in ``pieces``, the file is cut back, or Uncut is raised. It is not
+        synced. Raises MailboxBusy where another program has taken our locks or replaced the file since.
         """
         self._must_be_intact()
         begin = end = self.length()
         try:
-            # Four octets are enough to see an empty line, also behind a CRLF that another program wrote.
-            for batch in _gathered(separation(self._read(max(0, begin - 4), 4)), pieces):
+            for batch in _gathered(self.gap(), pieces):
                 end += self._write(batch, end)
-        except BaseException:
-            self.cut_back(begin)
+        except BaseException as error:
+            self._take_back(begin, error)
             raise
         return begin
 
@@ -78,10 +92,11 @@ class LockedMailbox:
         """What was written is on stable storage, and the name of a new file too."""
         try:
             os.fsync(self.fd)
-            if self._name_unsynced:
+            if self.new:
                 os.fsync(self._folder)
-                self._name_unsynced = False
+                self.new = False
         except OSError as error:
+            self.unsound = True
             raise self._failure(error, f"cannot sync {self.path}") from error
 
     def cut_back(self, length: int) -> None:
@@ -91,6 +106,7 @@ class LockedMailbox:
                 os.ftruncate(self.fd, length)
             os.fsync(self.fd)
         except OSError as error:
+            self.unsound = True
             raise self._failure(error, f"cannot cut {self.path} back to {length} octets") from error
 
     def take_out(self, ranges: Sequence[tuple[int, int]]) -> None:
@@ -100,9 +116,12 @@ class LockedMailbox:
         MailboxFailure in the middle the next ``lock`` finishes the work; after one before that nothing has changed.
         """
         self._must_be_intact()
+        if self._settle is not None:
+            self._settle(self)
         try:
             expunge.take_out(self.fd, self._journal, ranges, keep_alive=self.touch)
         except OSError as error:
+            self.unsound = True
             raise self._failure(error, f"cannot take messages out of {self.path}") from error
 
     def finish_expunge(self) -> None:
@@ -139,6 +158,16 @@ class LockedMailbox:
     def _must_be_intact(self) -> None:
         if not self.intact():
             raise MailboxBusy(self.path, "a program that broke our lock or replaced the file")
+
+    def _take_back(self, length: int, why: BaseException) -> None:
+        """Cut back after a failed append."""
+        # Whoever broke our lock may have appended since: then the end of the file is not ours to cut.
+        if not self.intact():
+            raise Uncut(f"cannot cut {self.path} back to {length} octets: another program broke our lock") from why
+        try:
+            self.cut_back(length)
+        except MailboxFailure as failure:
+            raise Uncut(failure.detail, failure.status) from why
 
     def _read(self, offset: int, count: int) -> bytes:
         try:

@@ -43,6 +43,7 @@ class MailboxFile:
     group: the group that a new mailbox gets, with mode 0660; None: the owner's own, with mode 0600.
     state_folder: where the redo journal of an interrupted expunge lies; it exists, is ours alone, and outlives a reboot.
     mend: called with the mailbox each time it was locked and an interrupted expunge was finished, before anybody else sees it.
+    settle: called with the locked mailbox before messages are taken out of it. Both raise MailboxFailure.
 
     Run as root, the mailbox belongs to ``owner``. Run as somebody else it may also belong to whoever we are, as it does when we
     made it; it is then no other user's, since nobody but root could have given it to us.
@@ -58,6 +59,7 @@ class MailboxFile:
         state_folder: str,
         report: Report,
         mend: Callable[[LockedMailbox], None] | None = None,
+        settle: Callable[[LockedMailbox], None] | None = None,
     ) -> None:
         self.path = path
         self._name = os.path.basename(path)
@@ -67,6 +69,7 @@ class MailboxFile:
         self._journal = expunge.journal_path(state_folder, owner.name)
         self._report = report
         self._mend = mend
+        self._settle = settle
 
     def lock(self, *, create: bool) -> LockedMailbox:
         """Try once, never wait. Raises MailboxBusy; MailboxUnsafe; MailboxFailure; FileNotFoundError, only where not ``create``.
@@ -114,7 +117,9 @@ class MailboxFile:
         held.callback(unlock_kernel, fd)
         if not created:
             self._lock_kernel(fd)
-        mailbox = LockedMailbox(self.path, fd, folder, created, dotlock, self._journal, self._report)
+        mailbox = LockedMailbox(
+            self.path, self._owner, fd, folder, created, dotlock, self._journal, self._report, self._settle
+        )
         if not mailbox.intact():
             raise MailboxBusy(self.path, "a program that has just replaced it")
         return mailbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lanmail.mailbox.essence import Essence
 from lanmail.mailbox.index import IDENTITY, Entry, Index
@@ -82,10 +82,11 @@ def find_again(fd: int, old: Index, new: Index) -> list[int | None]:
     return found
 
 
-def _identity(window: Window, entry: Entry) -> bytes:
+def identity_of(pieces: Iterable[bytes]) -> bytes:
+    """The content identity of a message's text, in pieces cut anywhere: what follows the `From ` line, as it stands in a mailbox."""
     essence = Essence()
     carriage_return = b""
-    for piece in window.pieces(entry.text, entry.end):
+    for piece in pieces:
         # Also where the line ends of the message are not all CR LF: they are no longer when mutt or Dovecot has put a field of its own,
         # which ends with LF, into a header.
         if carriage_return or b"\r" in piece:
@@ -95,3 +96,7 @@ def _identity(window: Window, entry: Entry) -> bytes:
         essence.feed(piece)
     essence.feed(carriage_return)
     return essence.digest()
+
+
+def _identity(window: Window, entry: Entry) -> bytes:
+    return identity_of(window.pieces(entry.text, entry.end))

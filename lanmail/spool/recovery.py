@@ -1,265 +1,245 @@
-"""After a crash: what no client was told about is taken out of the mailboxes again.
+"""What was begun and not seen to end: where it stands is found out, in each mailbox before it is next used.
 
-The piece of a message that was never answered 250 is found by its octets, not by its place alone: other programs may have
-written behind it, or all over the file, and not an octet of theirs is touched.
+After a crash these are all rows of the journal with an intent; while we run, the few of a round whose lock another program broke, or
+whose append could neither be finished nor undone. A message that stands whole is done. Of one that is torn our own octets are taken out,
+and it waits again, as does one that is not there.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 
-from lanmail.interfaces import Report, User
-from lanmail.mailbox.mbox import LONGEST_SEPARATOR, is_separator, separation
-from lanmail.mailbox.store import LockedMailbox, MailboxFailure, MailboxFile
-from lanmail.spool.incoming import IncomingFolder
-from lanmail.spool.intents import Intended, Intents, Note, Torn
+from lanmail.interfaces import Report, Tell, User
+from lanmail.mailbox.store import LockedMailbox, MailboxBusy, MailboxFailure, MailboxFile
+from lanmail.spool.checkpoint import Checkpoints
+from lanmail.spool.journal import Journal, Standing
+from lanmail.spool.torn import Piece, to_take_out
+from lanmail.spool.whereabouts import Whereabouts
+from lanmail.status import TemporaryFailure
 
-_WINDOW = 64 * 1024
 
+class _Left:
+    """What is to be looked for in one user's mailbox.
 
-class Uncertain(Exception):
-    """The file is not the one that was noted, or no longer as it was: it is left alone. The text says why."""
+    all: every row with an intent: they are of before we started. numbers: rows of ours; their marks, if they have one, say nothing.
+    """
+
+    def __init__(self, *, all: bool) -> None:
+        self.all = all
+        self.numbers: set[int] = set()
+        # One at a time in one mailbox: that is the mailbox's lock's to see to, but there may be no mailbox, or two when one was replaced.
+        self.mutex = threading.Lock()
 
 
 class Recovery:
-    """``mend`` goes into every MailboxFile; ``run`` is called once at start, in a thread.
+    """``mend`` goes into every MailboxFile; ``run`` is called at start, in a thread, and now and then while there is something ``left``.
 
-    What a crash left is what lies in the folders when this is made: so it is made before anything can come in, and what comes in
-    while ``run`` is at work is none of its business. Mailboxes may be used meanwhile, since ``mend`` comes before every use.
+    Made before anything is delivered. Mailboxes may be used while ``run`` is at work, since ``mend`` comes before every use.
 
-    mailbox_of: the MailboxFile of a user, made with this ``mend``. report: a line for each note, and for what stays uncertain.
+    mailbox_of: the MailboxFile of a user, made with this ``mend``. boot: the id of this start of the system; empty where it cannot be
+    known. report: a line for each message that was found or may be doubled, and one for each ``run`` that did something.
     """
 
     def __init__(
-        self, intents: Intents, incoming: IncomingFolder, mailbox_of: Callable[[User], MailboxFile], report: Report
+        self,
+        journal: Journal,
+        mailbox_of: Callable[[User], MailboxFile],
+        checkpoints: Checkpoints,
+        report: Report,
+        tell: Tell,
+        *,
+        boot: str,
     ) -> None:
-        """OSError where the folders cannot be read."""
-        self._intents = intents
-        self._incoming = incoming
+        """Raises TemporaryFailure where the journal cannot be read."""
+        self._journal = journal
         self._mailbox_of = mailbox_of
+        self._checkpoints = checkpoints
         self._report = report
-        self._mutex = threading.RLock()
-        self._left: list[str] = intents.names()  # queue ids of notes that nobody has read yet
-        self._orphans = incoming.names()
-        self._pending: dict[str, list[str]] = {}  # path of a mailbox: queue ids of the notes that still speak of it
+        self._tell = tell
+        self._boot = boot
+        self._left = {name: _Left(all=True) for name in journal.standing_users()}
+        self._guard = threading.Lock()  # of what changes in _left, and of the counts
+        self._counts: Counter[str] = Counter()
+        self._said_later = 0
+        self._stopped = False
+        checkpoints.doubt = self.postpone
+
+    @property
+    def left(self) -> int:
+        """In how many mailboxes something is still to be looked for: each when it is next used, or by ``run``."""
+        return len(self._left)
 
     def run(self) -> None:
-        """Undo what the notes of a crash say, sweep what belongs to none. Blocks.
+        """Look for everything that is left. Blocks. Raises TemporaryFailure where the journal does not work.
 
-        What another program holds now stays pending until the mailbox is next used. Interrupted, it is simply run again, by
+        A mailbox that another program holds now is left for its next use, or the next ``run``. Interrupted, it is simply run again, by
         the next process.
         """
-        with self._mutex:
-            self._read_notes()
-            queue_ids = {queue_id for pending in self._pending.values() for queue_id in pending}
-        for queue_id in sorted(queue_ids):
-            try:
-                self._resume(queue_id)
-            except FileNotFoundError:
-                pass  # somebody used the mailboxes, and so mended them, before we came
-            except OSError as error:
-                self._report("warning: cannot undo {id} now: {error}", id=queue_id, error=error)
-        # A content's file is named as its note is.
-        swept = self._incoming.sweep(set(self._orphans).difference(self._intents.names()))
-        if swept:
+        for name in sorted(self._left):
+            if self._stopped:
+                break
+            self._visit(name)
+            if self._checkpoints.crowded:
+                self._checkpoints.run()
+        with self._guard:
+            counts, self._counts = self._counts, Counter()
+        later = len(self._left)
+        if counts or later != self._said_later:
+            self._said_later = later
             self._report(
-                "removed {count} unfinished messages that an interruption left in {path}",
-                count=swept,
-                path=self._incoming.path,
+                "recovery: of {rows} deliveries whose end was not known, in {mailboxes} mailboxes, {done} were in the mailbox,"
+                " {torn} were torn and taken out, {missing} were not there; mailboxes to be looked into later: {left}",
+                rows=counts["done"] + counts["torn"] + counts["missing"],
+                mailboxes=counts["mailboxes"],
+                done=counts["done"],
+                torn=counts["torn"],
+                missing=counts["missing"],
+                left=later,
             )
+
+    def stop(self) -> None:
+        """``run`` ends with the mailbox that it is at."""
+        self._stopped = True
 
     def mend(self, mailbox: LockedMailbox) -> None:
-        """Undo in this locked mailbox what is still to be undone. Raises MailboxFailure: then it must not be used yet."""
-        if not (self._pending or self._left):  # nearly always
+        """Put this locked mailbox right, if there is anything to it. Raises MailboxFailure, reported: then it must not be used yet."""
+        left = self._left.get(mailbox.owner.name)
+        if left is None:  # nearly always
             return
-        with self._mutex:  # two mailboxes of one note, and each would think that the other is still to come
-            self._read_notes()
-            for queue_id in list(self._pending.get(mailbox.path, ())):
-                try:
-                    self._mend_by(queue_id, mailbox)
-                except OSError as error:
-                    raise MailboxFailure.of(error, f"cannot undo {queue_id} in {mailbox.path}") from error
-
-    def postpone(self, note: Note) -> None:
-        """Something could not be cut back now: do so before each of these mailboxes is used again."""
-        note.content.kept = note.content.name is not None
-        queue_id = os.path.basename(note.path)
-        with self._mutex:
-            for _, mailbox in note.unsettled():
-                self._pending.setdefault(mailbox.path, []).append(queue_id)
-
-    # one note
-
-    def _read_notes(self) -> None:
-        while self._left:
+        with left.mutex:
+            if self._left.get(mailbox.owner.name) is not left:
+                return
             try:
-                self._read_note(self._left[-1])
-            except OSError as error:
-                self._report("warning: cannot read the note of {id}: {error}", id=self._left[-1], error=error)
-            self._left.pop()  # only now: without the mutex, mend looks whether there are any
+                self._put_right(mailbox, left)
+            except MailboxBusy:
+                raise
+            except TemporaryFailure as trouble:
+                reason = getattr(trouble, "detail", trouble)
+                detail = f"{mailbox.path} is not used until it is known what an interruption left in it: {reason}"
+                self._report("warning: {detail}", detail=detail)
+                raise MailboxFailure(detail, trouble.status) from trouble
 
-    def _read_note(self, queue_id: str) -> None:
-        try:
-            note = self._intents.read(queue_id)
-        except Torn:
-            self._intents.forget(queue_id)
-            return
-        note.close()
-        if note.delivered or note.undone:
-            note.remove()
-            note.content.discard()
-        else:
-            self.postpone(note)
+    def postpone(self, name: str, numbers: Collection[int]) -> None:
+        """Whether these rows of that user's, which have an intent, stand in the mailbox is not known: find out before its next use."""
+        with self._guard:
+            self._left.setdefault(name, _Left(all=False)).numbers.update(numbers)
 
-    def _resume(self, queue_id: str) -> None:
-        """Undo one note as far as it goes now."""
-        note = self._intents.read(queue_id)
-        note.close()
-        for number, intended in note.unsettled():
-            self._visit(queue_id, number, intended)
-        if not os.path.lexists(note.path):
+    # one mailbox
+
+    def _put_right(self, mailbox: LockedMailbox, left: _Left) -> None:
+        name = mailbox.owner.name
+        doubted = frozenset(left.numbers)
+        places = Whereabouts(mailbox, lambda: self._rows(name, left.all, doubted), boot=self._boot, doubted=doubted)
+        standing: list[int] = []
+        unmarked: list[tuple[int, str, str]] = []
+        torn: list[Piece] = []
+        again: list[int] = []
+        missing: list[str] = []  # queue ids
+        for spot in places.spots():
+            number, queue_id = spot.row.recipient.number, spot.row.message.queue_id
+            if spot.found:
+                standing.append(number)
+                if not spot.row.marked:
+                    unmarked.append((number, queue_id, str(spot.row.recipient.delivered_to)))
+                continue
+            again.append(number)
+            if spot.piece is not None:
+                torn.append(spot.piece)
+            elif not spot.unwritten:
+                missing.append(queue_id)
+        if unmarked:
+            # So that a kill from here on does not let it be looked for again, when somebody may have taken it out.
+            self._journal.mark([number for number, _, _ in unmarked]).result()
+        if standing:
+            self._checkpoints.note(mailbox, standing)
+        if torn:
+            # Which settles first what is noted: what stands behind a torn piece does not lie where its intent says afterwards.
+            mailbox.take_out(to_take_out(torn, mailbox.length()))
+        if again:
+            self._journal.unbegin(again).result()
+        self._done(name, left, doubted)
+        self._say(name, unmarked, missing)
+        self._count(done=len(standing), torn=len(torn), missing=len(again) - len(torn))
+
+    def _rows(self, name: str, all_of_them: bool, numbers: Collection[int]) -> Iterator[Standing]:
+        for row in self._journal.standing(name):
+            if all_of_them or row.recipient.number in numbers:
+                yield row
+
+    def _done(self, name: str, left: _Left, numbers: Collection[int]) -> None:
+        with self._guard:
+            left.all = False
+            left.numbers.difference_update(numbers)
+            if not left.numbers:  # none was added meanwhile
+                del self._left[name]
+
+    def _say(self, name: str, found: Collection[tuple[int, str, str]], missing: Collection[str]) -> None:
+        for _, queue_id, address in found:
             self._report(
-                "{id}: was interrupted before it was answered; what stood of it in mailboxes is undone", id=queue_id
+                "{id}: to=<{address}>, relay=local, dsn=2.0.0, status=sent (found in the mailbox)",
+                id=queue_id,
+                address=address,
             )
+            self._tell("delivered", queue_id, user=name, recipient=address)
+        for queue_id in missing:
+            self._report(
+                "warning: {id}: not found in the mailbox of {user}, and delivered again: a possible duplicate",
+                id=queue_id,
+                user=name,
+            )
+            self._tell("duplicate", queue_id, user=name)
 
-    def _visit(self, queue_id: str, number: int, intended: Intended) -> None:
-        mailbox = self._mailbox_of(intended.user)
-        if mailbox.path != intended.path:
-            self._leave(queue_id, intended.path, "mailboxes are kept elsewhere now")
-            self._settle(queue_id, number, intended.path)
+    def _count(self, **counts: int) -> None:
+        with self._guard:
+            self._counts.update({"mailboxes": 1, **counts})
+
+    # at start
+
+    def _visit(self, name: str) -> None:
+        left = self._left.get(name)
+        row = next(iter(self._journal.standing(name)), None)
+        if left is None:
             return
+        if row is None:  # the queue forgot it in between
+            self._done(name, left, frozenset(left.numbers))
+            return
+        mailbox = self._mailbox_of(row.recipient.user)
         try:
             mailbox.lock(create=False).release()  # which mends it
         except FileNotFoundError:
-            if os.stat(os.path.dirname(intended.path)).st_dev != intended.device:
-                # The folder is there and its disk is not: it is mounted later than we were started.
-                self._report(
-                    "warning: {id}: will be undone later: {path} is not there", id=queue_id, path=intended.path
-                )
+            self._without_mailbox(name, left, mailbox.path)
+        except MailboxFailure:
+            pass  # it was reported, or another program has it just now
+
+    def _without_mailbox(self, name: str, left: _Left, path: str) -> None:
+        with left.mutex:
+            # Whoever makes one now waits in ``mend`` for us.
+            if self._left.get(name) is not left or os.path.lexists(path):
                 return
-            self._settle(queue_id, number, intended.path)
-        except MailboxFailure as failure:
-            self._report("warning: {id}: will be undone later: {reason}", id=queue_id, reason=failure.detail)
-
-    def _mend_by(self, queue_id: str, mailbox: LockedMailbox) -> None:
-        note = self._intents.read(queue_id)
-        try:
-            for number, intended in note.unsettled():
-                if intended.path == mailbox.path:
-                    try:
-                        undo(mailbox, intended, note)
-                    except Uncertain as reason:
-                        self._leave(queue_id, mailbox.path, str(reason))
-                    self._settled(note, queue_id, number, mailbox.path)
-        finally:
-            note.close()
-
-    def _settle(self, queue_id: str, number: int, path: str) -> None:
-        with self._mutex:
-            note = self._intents.read(queue_id)
             try:
-                self._settled(note, queue_id, number, path)
-            finally:
-                note.close()
-
-    def _settled(self, note: Note, queue_id: str, number: int, path: str) -> None:
-        note.mark_undone(number)
-        queue_ids = self._pending.get(path, [])
-        if queue_id in queue_ids:
-            queue_ids.remove(queue_id)
-        if not queue_ids:
-            self._pending.pop(path, None)
-        if note.undone:
-            note.remove()
-            note.content.discard()
-
-    def _leave(self, queue_id: str, path: str, reason: str) -> None:
-        self._report(
-            "warning: {id}: {path} is left as it is, perhaps with this message in it: {reason}",
-            id=queue_id,
-            path=path,
-            reason=reason,
-        )
-
-
-# one mailbox
-
-
-def undo(mailbox: LockedMailbox, intended: Intended, note: Note) -> None:
-    """Take out what stands in this mailbox of the note's message, whole or torn. Again and again is as good as once.
-
-    At the end of the file it is cut back to the length noted; before what another program has written since, only our own
-    octets go. Raises Uncertain, MailboxFailure, OSError, and then nothing was changed.
-    """
-    if (mailbox.device, mailbox.inode) != (intended.device, intended.inode):
-        raise Uncertain("another file stands in its place")
-    size = mailbox.length()
-    if size < intended.length:
-        raise Uncertain("it is shorter than it was")
-    if size == intended.length:
-        return
-    tail = min(4, intended.length)  # as much as LockedMailbox.append looks at
-    gap = separation(os.pread(mailbox.fd, tail, intended.length - tail))
-    begin = intended.length + len(gap)
-    try:
-        matched, whole = _standing(mailbox.fd, intended.length, size, _expected(gap, intended, note))
-    except FileNotFoundError:
-        raise Uncertain("the message itself is gone") from None
-    end = intended.length + matched
-    if not whole:
-        end = _cut(mailbox.fd, intended.length, end, size)
-    if end == size:
-        mailbox.cut_back(intended.length)
-    elif end > begin:
-        # The separation stays: it is now between the message before ours and the one behind.
-        mailbox.take_out([(begin, end)])
-
-
-def _expected(gap: bytes, intended: Intended, note: Note) -> Iterator[bytes]:
-    yield gap + intended.head
-    yield from note.content.pieces()
-
-
-def _standing(fd: int, start: int, size: int, expected: Iterator[bytes]) -> tuple[int, bool]:
-    """How many octets from ``start`` are ours, and whether that is all of ours.
-
-    A NUL counts as ours in any place: it is what a power cut leaves of octets that never reached the disk.
-    """
-    matched = 0
-    for piece in expected:
-        for at in range(0, len(piece), _WINDOW):
-            ours = piece[at : at + _WINDOW]
-            theirs = os.pread(fd, len(ours), start + matched)
-            if theirs != ours:
-                pairs = zip(theirs, ours, strict=False)
-                here = next((n for n, (found, wanted) in enumerate(pairs) if found != wanted and found), len(theirs))
-                if here < len(ours):
-                    return matched + here, False
-            matched += len(ours)
-    return matched, True
-
-
-def _cut(fd: int, start: int, end: int, size: int) -> int:
-    """Where our torn piece ends, when the octets from ``start`` are like ours up to ``end``. Raises Uncertain where nothing shows it.
-
-    What follows begins with a separator, perhaps after an empty line, perhaps in the middle of our last line. Its first octets may be the
-    very ones that ours would have had there (our "From:" against its "From "), so it may begin before ``end``; but its line cannot be
-    ours to the last octet, since then ``end`` would lie behind it. The last such place counts: when our own separator is
-    torn, it makes one with the other's behind it.
-    """
-    if end >= size:
-        return size
-    first = max(start, end - LONGEST_SEPARATOR)
-    window = os.pread(fd, end - first + 2 * LONGEST_SEPARATOR, first)
-    found = None
-    position = window.find(b"From ")
-    while position >= 0 and not window[end - first : position].strip(b"\n"):
-        line, newline, _ = window[position:].partition(b"\n")
-        if newline and is_separator(line) and first + position + len(line) + 1 > end:
-            found = min(first + position, end)
-        position = window.find(b"From ", position + 1)
-    if found is None:
-        raise Uncertain("another program has rewritten it")
-    return found
+                folder = os.stat(os.path.dirname(path)).st_dev
+            except OSError:
+                return
+            doubted = frozenset(left.numbers)
+            removed: list[int] = []
+            missing: list[tuple[int, str]] = []
+            for row in self._rows(name, left.all, doubted):
+                same_boot = self._boot != "" and row.intent.boot == self._boot
+                if same_boot and row.intent.device != folder:
+                    # The folder is there and its disk is not: it is mounted later than we were started.
+                    return
+                number = row.recipient.number
+                if same_boot and row.marked and number not in doubted:
+                    removed.append(number)
+                else:
+                    missing.append((number, row.message.queue_id))
+            if removed:
+                self._checkpoints.forget(removed)
+            if missing:
+                self._journal.unbegin([number for number, _ in missing]).result()
+            self._done(name, left, doubted)
+        self._say(name, (), [queue_id for _, queue_id in missing])
+        self._count(done=len(removed), missing=len(missing))
