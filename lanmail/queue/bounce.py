@@ -14,6 +14,7 @@ from lanmail.address import NULL_SENDER, Address
 from lanmail.delivery.copies import copy_of
 from lanmail.delivery.routes import Route
 from lanmail.maillog import Logger
+from lanmail.queue.original import Unreadable
 from lanmail.queue.reports import OUR_PROTOCOL, Report, Told
 from lanmail.queue.schedule import Schedule, age
 from lanmail.queue.words import Hearer, Kind, Words
@@ -157,10 +158,8 @@ class Reports:
         report = self._report(about, hearer, to, full)
         try:
             text = await self._written(report, about.content)
-        except TemporaryFailure:
-            if not full:
-                raise
-            # Where it is the message that cannot be read any more, its header has to do.
+        except Unreadable as error:
+            _log.warn("warning: {id}: only its header is reported: {error}", id=about.message.queue_id, error=error)
             report = self._report(about, hearer, to, False)
             text = await self._written(report, about.content)
         envelope = Message(

@@ -22,6 +22,10 @@ _MBOX_FROM = re.compile(rb">?From [^\n]*\n")
 _SUBJECT = re.compile(rb"^subject[ \t]*:((?:[^\n]*\n[ \t])*[^\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
+class Unreadable(Exception):
+    """The text of the message cannot be read to its end any more. Not an OSError: what is written meanwhile fails with those."""
+
+
 class Original:
     """Blocks, and is read once, from front to back: ``header`` is there at once, ``rest`` comes behind it.
 
@@ -60,12 +64,15 @@ class Original:
         return header + (b"" if not header or header.endswith(b"\n") else b"\n"), True
 
     def rest(self) -> Iterator[bytes]:
-        """From the end of a whole header on: an empty line and the text. OSError."""
+        """From the end of a whole header on: an empty line and the text. Raises Unreadable."""
         assert self.whole
         if not self._left.startswith((b"\n", b"\r\n")):
             yield b"\n"
         yield self._left
-        yield from self._pieces
+        try:
+            yield from self._pieces
+        except OSError as error:
+            raise Unreadable(error) from error
 
     def close(self) -> None:
         """Let go of the file, where it is one."""

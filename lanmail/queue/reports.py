@@ -79,7 +79,10 @@ class Report:
         return f"Received: from {self.host} (MAILER-DAEMON)\n\t{by}\n\tfor <{_line(str(self.to))}>; {rfc5322_date(self.when)}\n".encode()
 
     def pieces(self, content: Content) -> Iterator[bytes]:
-        """All of it, with LF line ends and not quoted for a mailbox. content: of ``message``. Blocks; OSError."""
+        """All of it, with LF line ends and not quoted for a mailbox. content: of ``message``.
+
+        Blocks. Raises Unreadable where the message cannot be read any more that it should bring back whole.
+        """
         head = self.told[0].recipient.head
         with closing(Original(content, head[head.find(b"\nReceived:") + 1 :])) as original:
             full = self.full and original.whole

@@ -13,7 +13,7 @@ from lanmail.spool.incoming import IN_MEMORY, Content, IncomingFolder, storage_f
 def written(folder: IncomingFolder, queue_id: str, text: Iterable[bytes]) -> Content:
     """text: LF line ends, cut anywhere. A file is on stable storage, and is the caller's to ``discard`` where the journal does not take it.
 
-    Blocks. Raises TemporaryFailure where the disk fails, or what ``text`` is read from, and then there is no file.
+    Blocks. Raises TemporaryFailure where the disk fails, and what ``text`` raises; then there is no file.
     """
     small: list[bytes] = []
     size = 0
