@@ -19,7 +19,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import ServerFactory
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -39,9 +39,10 @@ from lanmail.delivery.forward import ForwardsOfUsers
 from lanmail.delivery.local import LocalDelivery
 from lanmail.delivery.reception import Reception
 from lanmail.delivery.routes import Domains, Router
-from lanmail.interfaces import User
+from lanmail.interfaces import User, nothing_to_tell
 from lanmail.mailbox.adopted import AdoptedUidls, UidlFormat
 from lanmail.mailbox.claims import Claims
+from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.index_cache import IndexCache
 from lanmail.mailbox.maildrop import Maildrops
 from lanmail.mailbox.saved_index import SavedIndexes
@@ -51,12 +52,21 @@ from lanmail.message import QueueIds
 from lanmail.pop3.server import LanPOP3Factory
 from lanmail.ports import CannotListen, Listening, listen
 from lanmail.proxied import PREFIX, ProxiedFactory
+from lanmail.queue.bounce import Reports
+from lanmail.queue.clock import QueueClock
+from lanmail.queue.control import ControlSocket
+from lanmail.queue.desk import Desk
+from lanmail.queue.runner import Runner
+from lanmail.queue.schedule import Schedule
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
+from lanmail.spool.checkpoint import Checkpoints
+from lanmail.spool.history import History
 from lanmail.spool.incoming import IncomingFolder
-from lanmail.spool.intents import Intents
+from lanmail.spool.journal import Journal, JournalTrouble
 from lanmail.spool.recovery import Recovery
-from lanmail.state import StateFolder
+from lanmail.state import HISTORY, JOURNAL, StateFolder
+from lanmail.status import TemporaryFailure
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +77,8 @@ THREADS = 16
 CLIENT_DESCRIPTORS = 3
 # Threads at their mailboxes and lock files, helper processes, folders, ports and the log.
 OWN_DESCRIPTORS = 256
+# Seconds between two looks at mailboxes that another program held while we looked for what a crash left in them.
+RECOVER_EVERY = 60.0
 STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: Twisted's log goes there already
 
 log = Logger("master")
@@ -134,18 +146,39 @@ class LanMail(Service):
         passwords = ForeignPasswords(foreign, accounts, domains, log.report) if foreign else accounts
         checker = PasswordChecker(passwords, domains, throttle)
 
-        # mailboxes, and what is on its way into them
+        # what is answered for, and what is told of it
+        history = self._history = History(
+            os.path.join(state.path, HISTORY), settings.history_days, log.report, wall=time.time
+        )
+        tell = history.tell if settings.history_days else nothing_to_tell
+        incoming = self._incoming = IncomingFolder(state.folder("incoming"), self.in_thread, log.report)
+        try:
+            journal = self._journal = Journal(os.path.join(state.path, JOURNAL), incoming, log.report)
+        except JournalTrouble as trouble:
+            raise CannotStart(str(trouble)) from trouble
+
+        # mailboxes
         locks = settings.mailbox_delivery_lock
         self._locking = Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)
         self._mailbox_state = state.folder("mailboxes")
         self._mail_group = _group("mail")
-        incoming = self._incoming = IncomingFolder(state.folder("incoming"), self.in_thread, log.report)
-        intents = self._intents = Intents(state.folder("intents"), incoming)
-        self._recovery = Recovery(intents, incoming, self.mailbox_of, log.report)
-        patience = settings.deliver_lock_attempts * settings.deliver_lock_delay
+        self._root = User("root", os.geteuid(), os.getegid())
+        boot = SYSTEM.boot()
+        self._checkpoints = Checkpoints(journal, self.mailbox_of, log.report, before_forget=history.flush)
+        try:
+            self._recovery = Recovery(journal, self.mailbox_of, self._checkpoints, log.report, tell, boot=boot)
+        except TemporaryFailure as failure:
+            raise CannotStart(f"{os.path.join(state.path, JOURNAL)}: {failure}") from failure
         delivery = LocalDelivery(
-            self.mailbox_of, intents, self._recovery, self.in_thread, reactor, log.report, patience=patience
+            self.mailbox_of,
+            journal,
+            self._recovery,
+            self._checkpoints,
+            log.report,
+            boot=boot,
+            mailbox_size_limit=settings.mailbox_size_limit,
         )
+        patience = settings.deliver_lock_attempts * settings.deliver_lock_delay
 
         # where mail goes
         self._aliases = Aliases(settings.alias_maps, log.report, reactor.seconds)
@@ -155,7 +188,7 @@ class LanMail(Service):
             accounts,
             self.in_thread,
             log.report,
-            root=User("root", os.geteuid(), os.getegid()),
+            root=self._root,
             mynetworks=settings.mynetworks,
             admin_user=settings.admin_user or None,
             recipient_delimiter=settings.recipient_delimiter,
@@ -165,16 +198,62 @@ class LanMail(Service):
             # Otherwise of no effect, which config/checks.py says.
             luser_relay="" if settings.local_recipient_maps else settings.luser_relay,
         )
+
+        # the queue
+        ids = QueueIds(time.time, journal.last_id_at_start)
+        schedule = Schedule(
+            settings.minimal_backoff_time,
+            settings.maximal_backoff_time,
+            settings.maximal_queue_lifetime,
+            settings.bounce_queue_lifetime,
+            settings.delay_warning_time,
+        )
+        queue_clock = QueueClock(journal.clock_at_start, time.monotonic)
+        reports = Reports(
+            router.report,
+            ids.next,
+            incoming,
+            myhostname=settings.myhostname,
+            myorigin=settings.myorigin,
+            language=settings.report_language,
+            size_limit=settings.bounce_size_limit,
+            notify_classes=settings.notify_classes,
+            schedule=schedule,
+            wall=time.time,
+            now=queue_clock.seconds,
+        )
+        runner = self._runner = Runner(
+            journal,
+            incoming,
+            delivery,
+            self._checkpoints,
+            reports,
+            accounts,
+            also=[self._root],
+            in_thread=self.in_thread,
+            clock=reactor,
+            queue_clock=queue_clock,
+            call_from_thread=reactor.callFromThread,
+            tell=tell,
+            schedule=schedule,
+            queue_run_delay=settings.queue_run_delay,
+            patience=patience,
+        )
+        desk = Desk(runner, self.in_thread, queue_clock.seconds, time.time)
+        self._control = ControlSocket(state.path, self._owner.pw_uid, self._owner.pw_gid, desk, reactor)
+
+        # people's mail, in and out
         reception = Reception(
             router,
-            delivery,
+            runner.accept,
             incoming,
-            QueueIds(time.time),
+            ids,
+            trouble=lambda: journal.trouble,
+            tell=tell,
             myhostname=settings.myhostname,
             myorigin=settings.myorigin,
             drop_headers=settings.message_drop_headers,
             hopcount_limit=settings.hopcount_limit,
-            clock=reactor,
             wall=time.time,
         )
         adopted = AdoptedUidls(state.folder("uidls"), UidlFormat(settings.pop3_uidl_format))
@@ -188,6 +267,7 @@ class LanMail(Service):
             saved=SavedIndexes(state.folder("indexes")),
             claim_wait=settings.pop3_claim_wait,
             lock_wait=patience,
+            tell=tell,
         )
 
         # protocols
@@ -245,6 +325,7 @@ class LanMail(Service):
             state_folder=self._mailbox_state,
             report=log.report,
             mend=self._recovery.mend,
+            settle=self._checkpoints.settle,
         )
 
     def _mailbox_size(self, user: User) -> int:
@@ -268,8 +349,14 @@ class LanMail(Service):
         if self._guards is not None:
             self._guards.start()
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen_log))
+        self._history.start()
+        self._journal.start()
         # Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
-        self.in_thread(self._recovery.run).addErrback(lambda failure: log.failure("while recovering", failure))
+        self._recovering = LoopingCall(self._recover)
+        self._recovering.clock = self._reactor
+        self._recovering.start(RECOVER_EVERY)
+        self._runner.start()
+        self._open_control()
         mending = self._maildrops.finish_expunges(self._mailbox_state, self._accounts, log.report)
         Deferred.fromCoroutine(mending).addErrback(lambda failure: log.failure("while finishing expunges", failure))
         Deferred.fromCoroutine(self._read_aliases()).addErrback(
@@ -279,6 +366,25 @@ class LanMail(Service):
             log.info("listening: {place}", place=place)
         log.info("lanmail {version} is up", version=__version__)
         self._started()
+
+    def _recover(self) -> Deferred[None] | None:
+        """At start, and later what another program held then."""
+        if not self._recovery.left:
+            return None
+
+        def failed(failure: Failure) -> None:
+            if failure.check(TemporaryFailure) is None:  # of that, the journal tells
+                log.failure("while recovering", failure)
+
+        return self.in_thread(self._recovery.run).addErrback(failed)
+
+    def _open_control(self) -> None:
+        try:
+            self._control.listen(self._reactor)
+        except OSError as error:
+            log.warn(
+                "warning: {path}: {error}; lanmail queue cannot ask this service", path=self._control.path, error=error
+            )
 
     async def _read_aliases(self) -> None:
         """At start, so that what is wrong with them is said now and not to the first client; and who reads root's mail."""
@@ -325,13 +431,20 @@ class LanMail(Service):
         await DeferredList([maybeDeferred(port.stopListening) for port in self._listening], consumeErrors=True)
         limit = self._settings.shutdown_timeout
         await DeferredList([self.smtp.stop(limit), self.pop3.stop(limit)], consumeErrors=True)
+        await self._control.stop()
+        self._recovering.stop()
+        self._recovery.stop()
+        # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.
+        await self._runner.stop()
         if self._guards is not None:
             await self._guards.stop()
         for number, before in signals.items():
             signal.signal(number, before)
         # Whatever a thread is at, it finishes: an append that was begun ends whole.
         self._pool.stop()
-        self._intents.close()
+        self._checkpoints.close()
+        self._journal.close()
+        self._history.close()
         self._incoming.close()
         self._state.release()
         log.info("lanmail has stopped")

@@ -24,6 +24,7 @@ from lanmail.config.settings import Reading, place_of, read
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
 from lanmail.service import CannotStart, LanMail, open_ports
+from lanmail.spool.ground import doubts
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tryout import CannotTry, TryOut
 
@@ -81,7 +82,7 @@ def makeService(options: Options) -> IService:
             path = trial.main_cf
         reading = read(path, options["override"])
         if options["check"]:
-            _say(describe(reading))
+            _say(describe(reading, ground=[] if trial else doubts(reading.settings.queue_directory)))
             raise SystemExit(1 if reading.errors else 0)
         return _service(reading, options.get("credCheckers", ()), trial)
     except (CannotTry, CannotListen, CannotStart, StateTrouble) as trouble:
@@ -97,12 +98,14 @@ def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: Tr
     owner = pwd.getpwnam(settings.mail_owner)  # it exists: the reading looked
     state = StateFolder(settings.queue_directory, owner.pw_uid, owner.pw_gid)
     ports = open_ports(settings)
+    # The try-out may lie in memory: nobody trusts it with mail.
+    ground = [] if trial else doubts(state.path)
 
     def show_page() -> None:
         if trial is not None:
             _say(trial.page(*(port.place for port in ports)))
 
-    return LanMail(settings, reading.warnings, state, ports, foreign, reactor, show_page)
+    return LanMail(settings, [*reading.warnings, *ground], state, ports, foreign, reactor, show_page)
 
 
 def _end(*lines: str) -> NoReturn:

@@ -8,6 +8,7 @@ from lanmail.config.describe import describe
 from lanmail.config.parameters import PARAMETERS
 from lanmail.config.postfix import known_parameters
 from lanmail.config.settings import Reading, place_of, read, suggestion
+from lanmail.spool.ground import doubts
 
 
 @click.command("config", short_help="Show what is configured, and what is wrong.")
@@ -31,7 +32,8 @@ def config_command(
     if names:
         _show(reading, names, expand, bare)
         return
-    click.echo(describe(reading, everything=everything))
+    ground = doubts(reading.settings.queue_directory)
+    click.echo(describe(reading, everything=everything, ground=ground))
     if reading.errors:
         raise SystemExit(1)
 

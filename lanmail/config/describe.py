@@ -16,8 +16,10 @@ _HEADINGS = {
 }
 
 
-def describe(reading: Reading, *, everything: bool = False) -> str:
+def describe(reading: Reading, *, everything: bool = False, ground: Sequence[str] = ()) -> str:
     """What differs from its default (or, with ``everything``, every parameter), then what is wrong, then a verdict of one line.
+
+    ground: what is doubtful about the place where the queue lies (spool/ground.py).
 
     The text is a main.cf: all but the parameters stands behind ``#``.
     """
@@ -28,6 +30,8 @@ def describe(reading: Reading, *, everything: bool = False) -> str:
     for severity, heading in _HEADINGS.items():
         if found := [problem for problem in reading.problems if problem.severity is severity]:
             lines += ["", heading, *(f"#   {problem}" for problem in found)]
+    if ground:
+        lines += ["", "# The place of the queue:", *(f"#   warning: {doubt}" for doubt in ground)]
     return "\n".join([*lines, "", f"# {verdict(reading)}"]).lstrip("\n")
 
 

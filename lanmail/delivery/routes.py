@@ -88,7 +88,16 @@ class Router:
 
     async def recipient(self, address: Address, client: Client) -> Route:
         """Raises PermanentFailure or TemporaryFailure with the reply's status."""
-        trusted = client.login is not None or client.host in self._mynetworks
+        route = await self._route(address, client.login is not None or client.host in self._mynetworks)
+        if self._mailbox_size_limit:
+            await self._in_thread(self._must_have_room, address, route.mailboxes)
+        return route
+
+    async def report(self, address: Address) -> Route:
+        """As for a trusted client's recipient, but where a mailbox is full a report waits in the queue until there is room."""
+        return await self._route(address, trusted=True)
+
+    async def _route(self, address: Address, trusted: bool) -> Route:
         # RFC 5321, 4.5.1: <postmaster> without a domain is ours, whatever myorigin says.
         ours = not address.domain and address.local.casefold() == "postmaster"
         target = address.completed(self._domains.origin)
@@ -100,10 +109,7 @@ class Router:
             await self._in_thread(self._aliases.refresh)
         found = await self._members.of(target, address.completed(self._domains.origin))
         self._judge(address, found)
-        destinations = tuple(found.mailboxes.values())
-        if self._mailbox_size_limit:
-            await self._in_thread(self._must_have_room, address, destinations)
-        return Route(found.original, destinations, found.discarded)
+        return Route(found.original, tuple(found.mailboxes.values()), found.discarded)
 
     # refusals
 
