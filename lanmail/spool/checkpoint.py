@@ -58,7 +58,8 @@ _Share = tuple[_Written, frozenset[int]]
 class Checkpoints:
     """What delivery has written and the journal may not forget yet. All methods may be called from any thread; they block.
 
-    mailbox_of: the MailboxFile of a user, made with ``settle``. clock: in seconds, never set back.
+    mailbox_of: the MailboxFile of a user, made with ``settle``. before_forget: called before rows are forgotten, since a mail's story
+    must outlast them (History.flush). clock: in seconds, never set back.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class Checkpoints:
         mailbox_of: Callable[[User], MailboxFile],
         report: Report,
         *,
+        before_forget: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
+        self._before_forget = before_forget
         self._mailbox_of = mailbox_of
         self._report = report
         self._clock = clock
@@ -78,8 +81,6 @@ class Checkpoints:
         self._written: dict[str, dict[tuple[int, int], _Written]] = {}  # by the owner's name, by device and inode
         self._descriptors = 0
 
-        self.before_forget: Callable[[], None] = lambda: None
-        """Called before rows are forgotten: a mail's story must outlast them (History.flush)."""
         self.doubt: Callable[[str, Collection[int]], None] = lambda name, numbers: None
         """Called with the rows of a user's that a disk may have lost: Recovery.postpone."""
 
@@ -163,7 +164,7 @@ class Checkpoints:
     def forget(self, numbers: Sequence[int]) -> None:
         """These rows are done with, and no mailbox has to be synced for it. Raises TemporaryFailure."""
         if numbers:
-            self.before_forget()
+            self._before_forget()
             self._journal.forget(numbers).result()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -11,16 +11,20 @@ from twisted.internet.task import Clock
 
 from lanmail.address import Address
 from lanmail.delivery.aliases import Aliases
+from lanmail.delivery.batch import Batch, Entry, Outcome
 from lanmail.delivery.local import LocalDelivery
 from lanmail.delivery.reception import Reception
 from lanmail.delivery.routes import Client, Domains, Router
 from lanmail.interfaces import Greeting, MailParameters, User
+from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.locks import Locking
 from lanmail.mailbox.store import MailboxFile
 from lanmail.message import QueueIds
 from lanmail.network import Networks, Peer
-from lanmail.spool.incoming import IncomingFolder
-from lanmail.spool.intents import Intents
+from lanmail.spool.checkpoint import Checkpoints
+from lanmail.spool.entries import Message, Recipient
+from lanmail.spool.incoming import Content, IncomingFolder
+from lanmail.spool.journal import Journal, Standing
 from lanmail.spool.recovery import Recovery
 from lanmail.status import DeliveryFailure
 
@@ -65,6 +69,8 @@ class House:
         clock: Any = None,
         wall: Callable[[], float] = lambda: NOON,
         hopcount_limit: int = 50,
+        boot: str | None = None,
+        delivery_limit: int = 0,
         drop_headers: tuple[str, ...] = ("bcc", "content-length", "resent-bcc", "return-path"),
         **router: Any,
     ) -> None:
@@ -82,10 +88,22 @@ class House:
             self.write_aliases(aliases)
         self.aliases = Aliases([self.alias_file] if aliases is not None else [], self.report, self.clock.seconds)
         self.incoming = IncomingFolder(os.path.join(self.state, "incoming"), in_thread, self.report)
-        self.intents = Intents(os.path.join(self.state, "intents"), self.incoming)
-        self.recovery = Recovery(self.intents, self.incoming, self.mailbox_of, self.report)
+        self.journal = Journal(os.path.join(self.state, "journal-0"), self.incoming, self.report)
+        self.journal.start()
+        self.boot = SYSTEM.boot() if boot is None else boot
+        self.told: list[tuple[str, str, dict[str, str | float]]] = []
+        self.checkpoints = Checkpoints(self.journal, self.mailbox_of, self.report, clock=self.clock.seconds)
+        self.recovery = Recovery(
+            self.journal, self.mailbox_of, self.checkpoints, self.report, self.tell, boot=self.boot
+        )
         self.delivery = LocalDelivery(
-            self.mailbox_of, self.intents, self.recovery, in_thread, self.clock, self.report, patience=20.0
+            self.mailbox_of,
+            self.journal,
+            self.recovery,
+            self.checkpoints,
+            self.report,
+            boot=self.boot,
+            mailbox_size_limit=delivery_limit,
         )
         self.router = Router(
             Domains("lan.example", {"lan.example", "srv.lan.example", "localhost"}, {"192.168.1.1", "fd00::1"}),
@@ -99,21 +117,32 @@ class House:
         )
         self.reception = Reception(
             self.router,
-            self.delivery,
+            self.accept,
             self.incoming,
             QueueIds(wall),
+            trouble=lambda: self.journal.trouble,
+            tell=self.tell,
             myhostname="srv.lan.example",
             myorigin="lan.example",
             drop_headers=drop_headers,
             hopcount_limit=hopcount_limit,
-            clock=self.clock,
             wall=wall,
         )
 
     def close(self) -> None:
-        """Let go of the folders. Hypothesis makes more houses in one test than a process may have descriptors."""
-        self.intents.close()
+        """Let go of everything. Hypothesis makes more houses in one test than a process may have descriptors."""
+        self.checkpoints.close()
+        self.kill()
+
+    def kill(self) -> None:
+        """As if the process had died now: nothing is flushed, noted or forgotten any more."""
+        for one, numbers in list(self.checkpoints._shares()):
+            self.checkpoints._let_go(one, numbers)
+        self.journal.close()
         self.incoming.close()
+
+    def tell(self, kind: str, queue_id: str, /, **facts: str | float) -> None:
+        self.told.append((kind, queue_id, facts))
 
     def mailbox_of(self, user: User) -> MailboxFile:
         return MailboxFile(
@@ -124,7 +153,43 @@ class House:
             state_folder=self.state,
             report=self.report,
             mend=lambda mailbox: self.recovery.mend(mailbox),
+            settle=lambda mailbox: self.checkpoints.settle(mailbox),
         )
+
+    # the queue's part, as far as it goes here
+
+    def admit(self, message: Message, recipients: Sequence[Recipient], content: Content) -> list[Batch]:
+        """Into the journal, and what then is to be delivered of it."""
+        self.incoming.sync(content)
+        numbers = self.journal.admit(message, recipients, content, now=0.0).result()
+        return [
+            Batch(to.user, [Entry(number, message.queue_id, to.head, content, to)])
+            for to, number in zip(recipients, numbers, strict=True)
+        ]
+
+    async def accept(self, message: Message, recipients: Sequence[Recipient], content: Content) -> None:
+        """reception.Accept, without a queue: one try at once, and a checkpoint."""
+        self.delivery.deliver(self.admit(message, recipients, content))
+        self.checkpoints.run()
+
+    def deliver(self, *batches: Batch) -> list[Outcome]:
+        """One round of them, those of the same user together."""
+        of: dict[str, list[Entry]] = {}
+        users = {batch.user.name: batch.user for batch in batches}
+        for batch in batches:
+            of.setdefault(batch.user.name, []).extend(batch.entries)
+        return self.delivery.deliver([Batch(users[name], entries) for name, entries in of.items()])
+
+    def standing(self) -> list[Standing]:
+        """Rows with an intent."""
+        return list(self.journal.standing())
+
+    def waiting(self, user: str) -> list[Batch]:
+        """What the journal has for this user, for another try."""
+        return [
+            Batch(to.user, [Entry(to.number, message.queue_id, to.head, content, to)])
+            for message, to, content in self.journal.due(user, 1e9, 1000, 1 << 40)
+        ]
 
     def write_aliases(self, text: str) -> None:
         with open(self.alias_file, "w") as file:
@@ -146,7 +211,9 @@ class House:
 
     def leftovers(self) -> list[str]:
         """What of the spool is still there: nothing, when nobody is at work."""
-        return [*os.listdir(self.incoming.path), *os.listdir(self.intents.path)]
+        rows = [row.recipient.user.name for row in self.standing()]
+        rows += [f"{name} waits" for name, _, _ in self.journal.waiting()]
+        return [*os.listdir(self.incoming.path), *rows]
 
     async def send(self, text: bytes, *recipients: str, sender: str = "julien@lan.example", size: int = 4096) -> str:
         """One whole transaction of a neighbour's, as the conversation's rim plays it."""
