@@ -10,12 +10,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from lanmail.address import NULL_SENDER, Address
-from lanmail.delivery.copies import copy_of
+from lanmail.address import Address
 from lanmail.delivery.routes import Route
 from lanmail.maillog import Logger
+from lanmail.queue.letterhead import Admitted, is_ours
 from lanmail.queue.original import Unreadable
-from lanmail.queue.reports import OUR_PROTOCOL, Report, Told
+from lanmail.queue.reports import Report, Told
 from lanmail.queue.schedule import Schedule, age
 from lanmail.queue.words import Hearer, Kind, Words
 from lanmail.queue.words_en import English
@@ -26,8 +26,6 @@ from lanmail.spool.incoming import Content, IncomingFolder
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
 
 __all__ = ["Kind", "Reports"]
-
-Admitted = tuple[Message, list[Recipient], Content]
 
 _LANGUAGES: dict[str, Words] = {"en": English(), "fr": French()}
 _NOBODY = Status(451, "4.3.5", "There is nobody to be told: mail for postmaster has no mailbox here")
@@ -162,17 +160,7 @@ class Reports:
             _log.warn("warning: {id}: only its header is reported: {error}", id=about.message.queue_id, error=error)
             report = self._report(about, hearer, to, False)
             text = await self._written(report, about.content)
-        envelope = Message(
-            report.queue_id,
-            NULL_SENDER,
-            report.when,
-            text.size,
-            report.message_id,
-            smtputf8=not str(to).isascii(),
-            protocol=OUR_PROTOCOL,
-        )
-        copies = [copy_of(envelope, mailbox, report.received) for mailbox in route.mailboxes]
-        about.made.append((envelope, copies, text))
+        about.made.append(report.admitted(route, text))
 
     def _report(self, about: _About, hearer: Hearer, to: Address, full: bool) -> Report:
         expired = [told.recipient.since for told in about.told if told.status.code < 500]
@@ -181,13 +169,13 @@ class Reports:
             self._next_id(),
             self._myhostname,
             to,
+            self._wall(),
             self._postmaster,
             self._words,
             _kind_for(about),
             hearer,
             about.message,
             about.told,
-            self._wall(),
             # What nobody could know when the message was written does not stand in it.
             secrets.token_hex(16),
             age(self._now(), min(expired)) if tried else 0.0,
@@ -222,8 +210,7 @@ def _wished(kind: Kind, notify: str) -> bool:
 
 def _is_for_postmaster(message: Message, recipient: Recipient) -> bool:
     """Whether it is a report that we made, to the last who could be told."""
-    ours = message.sender.is_null and message.protocol == OUR_PROTOCOL
-    return ours and recipient.original.local.casefold() == "postmaster"
+    return is_ours(message) and recipient.original.local.casefold() == "postmaster"
 
 
 def _kind_for(about: _About) -> Kind:

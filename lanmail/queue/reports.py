@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import re
 import textwrap
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from email.header import Header
 
 from lanmail.address import Address
 from lanmail.maillog import printable
 from lanmail.message import rfc5322_date
+from lanmail.queue.letterhead import Letterhead
 from lanmail.queue.original import Original
 from lanmail.queue.words import Facts, Hearer, Kind, Person, Words, trouble_of
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.status import Status
-
-OUR_PROTOCOL = "internal"
-"""``Message.protocol`` of a report, and what its Received header says behind ``with``."""
 
 # Of more recipients than these, people are told how many there are; programs get all of them.
 _MOST_LISTED = 50
@@ -46,37 +42,22 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Report(Letterhead):
     """One report, about one message, to one address.
 
-    queue_id: of the report. host: ``myhostname``. message: what it is about; told: which of its recipients. when: seconds since the
-    epoch. tried: seconds for which it was tried in vain. full: bring back the message, not its header alone. boundary: 128 bits
-    that nobody could guess.
+    message: what it is about; told: which of its recipients. tried: seconds for which it was tried in vain. full: bring back the
+    message, not its header alone. boundary: 128 bits that nobody could guess.
     """
 
-    queue_id: str
-    host: str
-    to: Address
     postmaster: Address
     words: Words
     kind: Kind
     hearer: Hearer
     message: Message
     told: Sequence[Told]
-    when: float
     boundary: str
     tried: float = 0.0
     full: bool = False
-
-    @property
-    def message_id(self) -> str:
-        return f"<{time.strftime('%Y%m%d%H%M%S', time.localtime(self.when))}.{self.queue_id}@{self.host}>"
-
-    @property
-    def received(self) -> bytes:
-        """Its Received header. The second line is the mark by which mailbox/mbox.py knows our messages."""
-        by = f"by {self.host} (lanmail) with {OUR_PROTOCOL} id {self.queue_id}"
-        return f"Received: from {self.host} (MAILER-DAEMON)\n\t{by}\n\tfor <{_line(str(self.to))}>; {rfc5322_date(self.when)}\n".encode()
 
     def pieces(self, content: Content) -> Iterator[bytes]:
         """All of it, with LF line ends and not quoted for a mailbox. content: of ``message``.
@@ -87,7 +68,7 @@ class Report:
         with closing(Original(content, head[head.find(b"\nReceived:") + 1 :])) as original:
             full = self.full and original.whole
             facts = self._facts(original.subject, full)
-            yield self._header(facts)
+            yield self._beginning(facts)
             yield self._part("Notification", "text/plain; charset=utf-8", eight_bit=True) + self._for_people(facts)
             yield self._part("Delivery report", "message/delivery-status") + self._for_programs()
             what = _RETURNED.get(self.kind, "Delivered Message") + ("" if full else " Headers")
@@ -118,22 +99,10 @@ class Report:
             full,
         )
 
-    def _header(self, facts: Facts) -> bytes:
-        subject = self.words.subject(facts)
-        lines = (
-            f"From: MAILER-DAEMON@{self.host} (Mail Delivery System)",
-            f"Subject: {subject if subject.isascii() else Header(subject, 'utf-8').encode()}",
-            f"To: {_line(str(self.to))}",
-            f"Date: {rfc5322_date(self.when)}",
-            f"Message-ID: {self.message_id}",
-            "Auto-Submitted: auto-replied",
-            "MIME-Version: 1.0",
-            f'Content-Type: multipart/report; report-type=delivery-status;\n\tboundary="{self.boundary}"',
-            "Content-Transfer-Encoding: 8bit",
-            "",
-            "This is a MIME-encapsulated message.",
-        )
-        return "\n".join((*lines, "")).encode()
+    def _beginning(self, facts: Facts) -> bytes:
+        kind = f'Content-Type: multipart/report; report-type=delivery-status;\n\tboundary="{self.boundary}"'
+        header = self.header(self.words.subject(facts), kind, "Content-Transfer-Encoding: 8bit")
+        return header + b"\nThis is a MIME-encapsulated message.\n"
 
     def _part(self, description: str, kind: str, *, eight_bit: bool = False) -> bytes:
         encoding = "Content-Transfer-Encoding: 8bit\n" if eight_bit else ""
