@@ -7,6 +7,12 @@ a week. By this clock neither makes mail expire, nor makes all of it due at once
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+
+from lanmail.spool.journal import Journal
+
+# Seconds for which the clock is kept in advance while mail comes in.
+AHEAD = 1.0
 
 
 class QueueClock:
@@ -22,3 +28,35 @@ class QueueClock:
 
     def seconds(self) -> float:
         return self._offset + self._monotonic()
+
+
+class KeptClock:
+    """That clock, and what the journal keeps of it."""
+
+    def __init__(self, clock: QueueClock, journal: Journal) -> None:
+        self._journal = journal
+        self.seconds = clock.seconds
+        self._kept = float("-inf")
+
+    def at_admission(self) -> float:
+        """Now, for what is admitted next.
+
+        Nothing is ever admitted behind what is kept: after a crash it would not be due before the clock has got there again.
+        """
+        now = self.seconds()
+        if now > self._kept:
+            self._keep(now + AHEAD)
+        return now
+
+    def keep(self) -> Future[None]:
+        """As it is now."""
+        return self._keep(self.seconds())
+
+    def keep_sometimes(self, every: float) -> None:
+        """Where that was not done for so many seconds."""
+        if self.seconds() - self._kept >= every:
+            self.keep()
+
+    def _keep(self, seconds: float) -> Future[None]:
+        self._kept = seconds
+        return self._journal.clock(seconds)

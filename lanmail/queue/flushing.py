@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from lanmail.interfaces import InThread
 from lanmail.queue.bell import Bell
+from lanmail.queue.clock import KeptClock
 from lanmail.queue.under_way import UnderWay
-from lanmail.spool.journal import Journal
 from lanmail.status import TemporaryFailure
 
-# Seconds between two times at which an idle service keeps the queue's clock. Mail that waits when it crashes waits so much longer.
+# Seconds between two times at which an idle service keeps the queue's clock. After a crash, deferred mail waits so much longer at most.
 CLOCK_KEPT = 60.0
 # Seconds until the next try, where a checkpoint failed for a reason that is not the journal's.
 AFTER_FAILURE = 10.0
@@ -40,27 +39,24 @@ class Flushing:
     def __init__(
         self,
         checkpoints: Checkpoints,
-        journal: Journal,
         bell: Bell,
         in_thread: InThread,
         clock: IReactorTime,
-        now: Callable[[], float],
+        queue_clock: KeptClock,
         *,
         interval: float,
         messages: int,
     ) -> None:
         self._checkpoints = checkpoints
-        self._journal = journal
         self._bell = bell
         self._in_thread = in_thread
         self._clock = clock
-        self._now = now
+        self._queue_clock = queue_clock
         self._interval = interval
         self._messages = messages
         self._count = 0  # delivered since the last one began
         self._under_way = UnderWay()
         self._next: IDelayedCall | None = None
-        self._kept = float("-inf")
         self._well = True
         self._stopped = True
 
@@ -84,7 +80,7 @@ class Flushing:
         self._under_way(self._run(), "flushing the mailboxes")
         await self._under_way.ended()
         try:
-            await self._bell.outcome(self._journal.clock(self._now()))
+            await self._bell.outcome(self._queue_clock.keep())
         except TemporaryFailure:
             pass  # the journal has said so itself
 
@@ -103,10 +99,10 @@ class Flushing:
         if call is not None:
             call.cancel()
         if self._checkpoints.wanted:
-            self._keep_clock(self._interval)  # asked for before the rows are forgotten, so their flush keeps it as well
+            self._queue_clock.keep()  # asked for before the rows are forgotten, so their flush keeps it as well
             self._under_way(self._run(), "flushing the mailboxes", self._over)
         else:
-            self._keep_clock(CLOCK_KEPT)
+            self._queue_clock.keep_sometimes(CLOCK_KEPT)
             self._after(self._interval)
 
     async def _run(self) -> None:
@@ -123,9 +119,3 @@ class Flushing:
             self._look()
         else:
             self._after(self._interval if self._well else AFTER_FAILURE)
-
-    def _keep_clock(self, every: float) -> None:
-        now = self._now()
-        if now - self._kept >= every:
-            self._kept = now
-            self._journal.clock(now)

@@ -18,6 +18,7 @@ from lanmail.maillog import Logger
 from lanmail.queue.bell import Bell
 from lanmail.queue.bounce import Kind
 from lanmail.queue.chronicle import Chronicle
+from lanmail.queue.clock import KeptClock
 from lanmail.queue.departures import Departures
 from lanmail.queue.mail import Copy
 from lanmail.queue.schedule import Schedule
@@ -65,7 +66,6 @@ class Notices:
     """Tells senders what became of their mail.
 
     hand_on: takes over the reports that were admitted: the message, its recipients, its content, their numbers, and when it came.
-    now: seconds of the queue's clock.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Notices:
         bell: Bell,
         in_thread: InThread,
         clock: IReactorTime,
-        now: Callable[[], float],
+        queue_clock: KeptClock,
         chronicle: Chronicle,
         departures: Departures,
         hand_on: Callable[[Message, Sequence[Recipient], Content, Sequence[int], float], None],
@@ -86,7 +86,7 @@ class Notices:
         self._bell = bell
         self._in_thread = in_thread
         self._clock = clock
-        self._now = now
+        self._queue_clock = queue_clock
         self._chronicle = chronicle
         self._departures = departures
         self._hand_on = hand_on
@@ -115,7 +115,7 @@ class Notices:
 
     async def look(self) -> None:
         """What the journal has to be told of: what expired, what is late, and who has arrived. Raises TemporaryFailure."""
-        schedule, now = self._schedule, self._now()
+        schedule, now = self._schedule, self._queue_clock.seconds()
         await self._page("failed", lambda: self._overdue(now))
         if schedule.warning > 0:
             await self._page("delayed", lambda: self._journal.late(now, schedule.warning, PAGE))
@@ -210,7 +210,7 @@ class Notices:
             return False  # an administrator was faster
         added: list[Added] = list(await self._reports.about(kind, message, notice.recipients, text))
         admitted: list[list[int]] = []
-        now = self._now()
+        now = self._queue_clock.at_admission()
         try:
             admitted = await self._bell.outcome(
                 self._journal.exchange(

@@ -228,11 +228,13 @@ class Rounds:
 
     def _trouble(self, mailbox: Mailbox, left: list[Copy], trouble: TemporaryFailure) -> tuple[list[Setback], bool]:
         """With the mailbox as a whole. What is deferred for it, and whether it is locked and tried again soon."""
-        if not isinstance(trouble, MailboxFailure):  # the journal's: nothing could be intended
-            self._mailboxes.put_back(mailbox, left)
+        is_mailbox = isinstance(trouble, MailboxFailure) and not isinstance(trouble, MailboxBusy)
+        if not isinstance(trouble, MailboxFailure) and self._journal.trouble is not None:
+            self._mailboxes.put_back(mailbox, left)  # nobody can be delivered to
             self.pause()
             return [], False
-        if isinstance(trouble, MailboxBusy) and self._has_patience(mailbox):
+        # Locked; or the journal said no to this mailbox and works otherwise.
+        if not is_mailbox and self._has_patience(mailbox):
             self._mailboxes.put_back(mailbox, left)
             return [], True
         # What waits behind these would fare no better. Whatever comes next has one try, which may find that the trouble is over.

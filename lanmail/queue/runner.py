@@ -18,7 +18,7 @@ from lanmail.interfaces import InThread, Tell, User, Users
 from lanmail.queue.backlog import Backlog
 from lanmail.queue.bell import Bell
 from lanmail.queue.chronicle import Chronicle
-from lanmail.queue.clock import QueueClock
+from lanmail.queue.clock import KeptClock, QueueClock
 from lanmail.queue.departures import Departures
 from lanmail.queue.flushing import Checkpoints, Flushing
 from lanmail.queue.mail import Mail
@@ -76,6 +76,7 @@ class Runner:
         self._incoming = incoming
         self._in_thread = in_thread
         self._clock = clock
+        kept_clock = self._queue_clock = KeptClock(queue_clock, journal)
         self._now = now = queue_clock.seconds
         self._tidy_after = patience + schedule.minimal
         self._delay = queue_run_delay
@@ -85,16 +86,15 @@ class Runner:
         mailboxes = self._mailboxes = Mailboxes(room)
         departures = Departures(journal, in_thread, chronicle)
         notices = self._notices = Notices(
-            reports, journal, bell, in_thread, clock, now, chronicle, departures, self._take, schedule
+            reports, journal, bell, in_thread, clock, kept_clock, chronicle, departures, self._take, schedule
         )
         setbacks = Setbacks(journal, bell, now, schedule, chronicle, notices, self._look_at, lambda: rounds_.pause())
         self._flushing = Flushing(
             checkpoints,
-            journal,
             bell,
             in_thread,
             clock,
-            now,
+            kept_clock,
             interval=checkpoint_interval,
             messages=checkpoint_messages,
         )
@@ -134,7 +134,7 @@ class Runner:
                 await self._in_thread(self._incoming.sync, content)
             except OSError as error:
                 raise storage_failure(error) from error
-        now = self._now()
+        now = self._queue_clock.at_admission()
         admitted: Deferred[None] = Deferred()
 
         def hear(done: Future[list[int]]) -> None:
@@ -164,7 +164,7 @@ class Runner:
         self._stopped = False
         self._rounds.start()
         self._flushing.start()
-        self._look()
+        self._begin_look()
 
     async def stop(self) -> None:
         """Nothing new is begun; what is under way ends; the mailboxes are flushed, and the clock is kept. The journal stays open."""
@@ -177,6 +177,10 @@ class Runner:
         await self._looking.ended()
         await self._telling.ended()
         await self._flushing.stop()
+
+    def look(self) -> None:
+        """Something may be due that we do not know of: it is looked soon, and once however often this is called in a second."""
+        self._look_at(self._now(), LEAST_WHEN_ASKED)
 
     def _look_at(self, due: float, least: float = LEAST_BETWEEN_LOOKS) -> None:
         """Look at that time of the queue's clock, ``least`` seconds after the last look, if no look comes sooner."""
@@ -191,9 +195,9 @@ class Runner:
             if self._look_call.getTime() <= self._clock.seconds() + seconds:
                 return
             self._look_call.cancel()
-        self._look_call = self._clock.callLater(seconds, self._look)
+        self._look_call = self._clock.callLater(seconds, self._begin_look)
 
-    def _look(self) -> None:
+    def _begin_look(self) -> None:
         call, self._look_call = self._look_call, None
         if call is not None and call.active():
             call.cancel()
@@ -241,7 +245,7 @@ class Runner:
         flushed = await self._bell.outcome(self._journal.flush(ids, now=self._now()))
         for mailbox in self._mailboxes:
             mailbox.busy_since = None
-        self._look_soon()
+        self.look()
         return flushed
 
     async def hold(self, ids: Collection[str] | None, by: int) -> list[str]:
@@ -254,7 +258,7 @@ class Runner:
 
     async def requeue(self, ids: Collection[str] | None, by: int) -> list[str]:
         """As if they had come in now."""
-        return await self._ordered("requeued", self._journal.requeue(ids, now=self._now()), by)
+        return await self._ordered("requeued", self._journal.requeue(ids, now=self._queue_clock.at_admission()), by)
 
     async def delete(self, ids: Collection[str] | None, by: int) -> list[str]:
         """Gone, and nobody is told."""
@@ -264,9 +268,5 @@ class Runner:
         queue_ids = await self._bell.outcome(done)
         # With ALL these may be a hundred thousand.
         await self._in_thread(self._chronicle.ordered, kind, queue_ids, by)
-        self._look_soon()
+        self.look()
         return queue_ids
-
-    def _look_soon(self) -> None:
-        """Once for all that is ordered in these seconds."""
-        self._look_at(self._now(), LEAST_WHEN_ASKED)

@@ -63,7 +63,7 @@ class Setbacks:
         status = failure.status
         due = self._schedule.next_due(now, copy.since)
         never = isinstance(failure, PermanentFailure) or self._schedule.expired(
-            now, copy.since, null_sender=copy.mail.message.sender.is_null
+            now, copy.since, null_sender=copy.recipient.sender.is_null
         )
         copy.mail.left = None
         if not (never and self._notices.failed(copy, status)):

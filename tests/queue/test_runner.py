@@ -389,6 +389,17 @@ class StartTests(RunnerTestCase):
         house.pass_time(2)
         self.assertEqual(house.journal.calls.count("waiting"), 1)
 
+    def test_what_came_in_the_moment_before_a_crash_is_due_at_once(self) -> None:
+        house = House(running=False)
+        for number in range(100):
+            house.clock.advance(0.7)
+            house.accept(f"A{number}", "ann")
+        self.assertIsNotNone(house.journal.kept_clock)
+        house.journal.clock_at_start = house.journal.kept_clock or 0.0
+        house = House(house.journal)
+        house.turn()
+        self.assertEqual(len(house.has("ann")), 100)
+
     def test_a_clock_on_the_wall_that_jumps_is_not_looked_at(self) -> None:
         journal = RememberedJournal()
         journal.clock_at_start = 5000.0
@@ -416,15 +427,26 @@ class TroubleTests(RunnerTestCase):
         house.pass_time(3)
         self.assertEqual(house.has("ann"), ["A"])
 
-    def test_a_journal_that_refuses_once_is_tried_again_after_a_moment(self) -> None:
+    def test_a_journal_that_refuses_is_tried_again_after_a_moment(self) -> None:
         house = House()
         house.journal.fails.add("intend")
         house.accept("A", "ann")
-        house.pass_time(20)
-        self.assertTrue(5 <= len(house.delivery.rounds) <= 15, house.delivery.rounds)
+        house.pass_time(15)
+        self.assertTrue(5 <= len(house.delivery.rounds) <= 25, house.delivery.rounds)
         house.journal.fails.clear()
         house.pass_time(3)
         self.assertEqual(house.has("ann"), ["A"])
+
+    def test_trouble_that_one_mailbox_has_with_the_journal_delays_nobody_else(self) -> None:
+        house = House()
+        house.delivery.troubles["ann"] = DISK_FULL
+        house.accept("A", "ann")
+        house.turn()
+        house.accept("B", "bob")
+        house.turn()
+        self.assertEqual(house.has("bob"), ["B"])
+        house.pass_time(30)
+        self.assertEqual([row.recipient.tries for row in house.journal.rows.values()], [1])
 
     def test_a_deferral_that_cannot_be_written_down_is_tried_again_and_does_not_spin(self) -> None:
         house = House()
