@@ -25,11 +25,11 @@ from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
 
-__all__ = ["Kind", "Reports"]
+__all__ = ["LANGUAGES", "Kind", "Reports"]
 
-_LANGUAGES: dict[str, Words] = {"en": English(), "fr": French()}
+LANGUAGES: dict[str, Words] = {"en": English(), "fr": French()}
 _NOBODY = Status(451, "4.3.5", "There is nobody to be told: mail for postmaster has no mailbox here")
-# A success that a client wished to hear of (RFC 3461, 4.1), and what it hears of where it wished for nothing.
+# By which word of NOTIFY it is wished for, else by SUCCESS (RFC 3461, 4.1); and what a client hears of that says nothing.
 _WISH: dict[Kind, str] = {"failed": "FAILURE", "delayed": "DELAY"}
 _UNSAID = ("FAILURE", "DELAY")
 _COPIED: dict[Kind, str] = {"failed": "bounce", "delayed": "delay"}
@@ -67,7 +67,7 @@ class Reports:
         self._folder = folder
         self._myhostname = myhostname
         self._postmaster = Address("postmaster", myorigin)
-        self._words = _LANGUAGES[language]
+        self._words = LANGUAGES[language]
         self._size_limit = size_limit
         self._notify_classes = frozenset(notify_classes)
         self._schedule = schedule

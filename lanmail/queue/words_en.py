@@ -97,6 +97,13 @@ class English:
     def more(self, count: int) -> str:
         return f"and {count} more"
 
+    def troubles(self, host: str) -> tuple[str, str]:
+        opening = (
+            f"The SMTP server of {host} refused the following, or could not do it (classes that notify_classes names). "
+            "The log has all of it; at most one such letter is written in an hour."
+        )
+        return f"SMTP server: refusals and errors on {host}", opening
+
     def typeset(self, text: str) -> str:
         return text
 

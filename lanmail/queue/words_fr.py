@@ -103,6 +103,13 @@ class French:
     def more(self, count: int) -> str:
         return f"et {count} de plus"
 
+    def troubles(self, host: str) -> tuple[str, str]:
+        opening = (
+            f"Le serveur SMTP de {host} a refusé ce qui suit, ou n'a pas pu le faire (classes désignées par notify_classes). "
+            "Le journal contient tout ; un tel courrier n'est envoyé qu'une fois par heure au plus."
+        )
+        return f"Serveur SMTP : refus et erreurs sur {host}", opening
+
     def typeset(self, text: str) -> str:
         """With the spaces at which no line may end."""
         return _SPACES.sub("\u00a0", text)

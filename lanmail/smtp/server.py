@@ -5,6 +5,7 @@ Of Twisted's ESMTP the name is kept, its attributes and its hooks; from ``dataRe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.credentials import Anonymous, ICredentials
@@ -66,6 +67,7 @@ class LanSMTP(smtp.ESMTP):
             log.report,
             offer_auth=factory.offer_auth,
             refusal=self._refusal,
+            refused=factory.refused,
         )
         self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
         factory.connections.opened(self)
@@ -213,6 +215,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
 
     portal: asked for ITransactions, and for Twisted's own IMessageDelivery where a realm has nothing better.
     hostname: ``myhostname``. banner: what follows ``220 ``. clock: any IReactorTime. offer_auth: whether AUTH is announced.
+    refused: is told every reply that says no: client, verb, status.
     """
 
     protocol: Any = LanSMTP
@@ -228,6 +231,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         admission: Admission,
         clock: IReactorTime,
         offer_auth: bool = False,
+        refused: Callable[[str, str, Status], None] = lambda client, verb, status: None,
     ) -> None:
         super().__init__(portal)  # type: ignore[no-untyped-call]
         self.domain = hostname.encode()
@@ -237,6 +241,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         self.admission = admission
         self.clock = clock
         self.offer_auth = offer_auth
+        self.refused = refused
         self.connections: Connections[LanSMTP] = Connections(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> LanSMTP:  # type: ignore[override]

@@ -33,7 +33,7 @@ class SmtpSession(Conversation[Event]):
     client: who it is in the log, as Postfix writes it: ``unknown[192.168.1.5]``.
     hostname: who we are (``myhostname``). banner: what follows ``220`` (``smtpd_banner``, expanded).
     report: takes the lines of the log. offer_auth: whether AUTH is announced and understood. refusal: said instead of
-    the greeting, where the client cannot be served now.
+    the greeting, where the client cannot be served now. refused: is told every reply that says no: client, verb, status.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class SmtpSession(Conversation[Event]):
         *,
         offer_auth: bool = False,
         refusal: Status | None = None,
+        refused: Callable[[str, str, Status], None] = lambda client, verb, status: None,
     ) -> None:
         super().__init__()
         self._limits = limits
@@ -54,6 +55,8 @@ class SmtpSession(Conversation[Event]):
         self._story = Story(client, report)
         self._offer_auth = offer_auth
         self._refusal = refusal
+        self._client = client
+        self._tell_refused = refused
         self.greeting: Greeting | None = None
         self.authenticated = False
         self._transaction: _Transaction | None = None
@@ -385,6 +388,7 @@ class SmtpSession(Conversation[Event]):
         if self._verb == "END-OF-MESSAGE":
             self._transaction = None
         self._errors += 1
+        self._tell_refused(self._client, self._verb, status)
         self._say(replies.on_the_wire(status, utf8=utf8))
         return Turn.ANSWERED
 

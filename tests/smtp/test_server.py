@@ -57,6 +57,24 @@ class DeliveryTests(SynchronousTestCase):
             ],
         )
 
+    def test_whoever_wants_to_hears_of_every_reply_that_says_no(self) -> None:
+        door, heard = Door(), list[tuple[str, str, str]]()
+        door.factory.refused = lambda client, verb, status: heard.append((client, verb, status.enhanced))
+        client = door.connect()
+        client.say(b"FOO\r\nEHLO c\r\nMAIL FROM:<a@b\r\nMAIL FROM:<a@b>\r\nRCPT TO:<x@y>\r\nRCPT TO:<nel>\r\nDATA\r\n")
+        door.avatar.troubles["commit"] = temporary()
+        client.say(b"Hello\r\n.\r\n")
+        who = "unknown[192.168.1.5]"
+        self.assertEqual(
+            heard,
+            [
+                (who, "UNKNOWN", "5.5.2"),
+                (who, "MAIL", "5.1.7"),
+                (who, "RCPT", "5.1.1"),
+                (who, "END-OF-MESSAGE", "4.3.1"),
+            ],
+        )
+
     def test_the_fake_keeps_the_contract_and_the_protocol_is_twisteds(self) -> None:
         verifyObject(ITransactions, RememberingTransactions())
         door = Door()
