@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection
 
 from lanmail.interfaces import InThread
@@ -11,6 +12,10 @@ from lanmail.spool.journal import Journal
 from lanmail.status import TemporaryFailure
 
 
+# So many are remembered: of two recipients who are done in the same moment each finds that nobody is left.
+REMEMBERED = 10_000
+
+
 class Departures:
     """Counts in memory, for a message all of whose recipients are there; for others the journal is asked, after a delivery or a report."""
 
@@ -18,6 +23,7 @@ class Departures:
         self._journal = journal
         self._in_thread = in_thread
         self._chronicle = chronicle
+        self._told: OrderedDict[str, None] = OrderedDict()  # of those that were asked for
 
     def delivered(self, mail: Mail) -> bool:
         """One more recipient of it. False: the journal must be asked whether it was the last."""
@@ -35,7 +41,11 @@ class Departures:
         except TemporaryFailure:
             return
         for queue_id in gone:
-            self._chronicle.removed(queue_id)
+            if queue_id not in self._told:
+                self._told[queue_id] = None
+                self._chronicle.removed(queue_id)
+        while len(self._told) > REMEMBERED:
+            self._told.popitem(last=False)
 
     def _gone(self, queue_ids: Collection[str]) -> list[str]:
         gone = []
