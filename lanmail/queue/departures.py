@@ -11,7 +11,6 @@ from lanmail.queue.mail import Mail
 from lanmail.spool.journal import Journal
 from lanmail.status import TemporaryFailure
 
-
 # So many are remembered: of two recipients who are done in the same moment each finds that nobody is left.
 REMEMBERED = 10_000
 
