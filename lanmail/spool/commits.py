@@ -22,7 +22,7 @@ from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 from lanmail.interfaces import Report
-from lanmail.spool.database import WRITE_ERROR, JournalTrouble, code_of, is_disks, status_of, try_the_disk
+from lanmail.spool.database import WRITE_ERROR, JournalTrouble, code_of, is_disks, need_room, status_of, try_the_disk
 from lanmail.spool.ledger import Doubtful, Ledger
 from lanmail.status import Status, TemporaryFailure
 
@@ -61,7 +61,7 @@ class _Job:
     change: Callable[[sqlite3.Connection, Any, list[Any]], Sequence[Any]]
     asked: Any
     flush: bool
-    octets: int
+    octets: int | None
     future: Future[Any] = field(default_factory=Future)
 
 
@@ -124,11 +124,12 @@ class Commits:
         asked: A,
         *,
         flush: bool,
-        octets: int = 0,
+        octets: int | None = None,
     ) -> Future[T]:
         """Have it done: ``change`` gets the database, the transaction's effects, and all that is asked of it in a row; it answers for each.
 
-        It may be called more than once, in transactions of which the earlier ones were rolled back.
+        It may be called more than once, in transactions of which the earlier ones were rolled back. octets: how many more the database will
+        have; None for what makes it no larger, and is done even where there is no room for more.
         """
         job = _Job(change, asked, flush, octets)
         with self._bell:
@@ -161,12 +162,13 @@ class Commits:
         try:
             if jobs:
                 self._worked = self._monotonic()
-                self._together(jobs)
+                self._together(self._those_with_room(jobs))
             if self.trouble is not None:
                 self._probe()
-            elif jobs:
+            if jobs and self._ledger.is_open:
+                # Also in trouble: on a full disk a log that goes on growing would take the rest.
                 self._ledger.checkpoint()
-            elif self._monotonic() >= self._worked + _IDLE:
+            elif not jobs and self.trouble is None and self._monotonic() >= self._worked + _IDLE:
                 self._ledger.tidy()
         except Exception as error:
             # A checkpoint that failed may have lost pages: opened anew, all of the log is written once more. And a fault of
@@ -181,12 +183,24 @@ class Commits:
         with self._bell:
             while self._jobs and len(jobs) < _JOBS and octets < _OCTETS:
                 job = self._jobs.popleft()
-                octets += job.octets
+                octets += job.octets or 0
                 if job.future.set_running_or_notify_cancel():
                     jobs.append(job)
         return jobs
 
+    def _those_with_room(self, jobs: list[_Job]) -> list[_Job]:
+        if all(job.octets is None for job in jobs):
+            return jobs
+        try:
+            need_room(self._ledger.path)
+        except OSError as error:
+            self._failed([job for job in jobs if job.octets is not None], error)
+            return [job for job in jobs if job.octets is None]
+        return jobs
+
     def _together(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
         error = self._transaction(jobs)
         if error is None:
             return
@@ -250,7 +264,7 @@ class Commits:
             self._report(
                 "warning: {path}: {reason}; new mail is answered {status} until it works again",
                 path=self._ledger.path,
-                reason=error,
+                reason=error.strerror if isinstance(error, OSError) else error,
                 status=status,
             )
         self.trouble = status
@@ -277,13 +291,16 @@ class Commits:
             return
         try:
             try_the_disk(self._ledger.path)
+            need_room(self._ledger.path)
             if self._doubt is not None or not self._ledger.is_open:
                 self._open_anew()
             self._ledger.transaction(lambda db: None, flush=True)
         except Doubtful as doubtful:
             self._in_trouble(doubtful.error)
-        except (sqlite3.Error, OSError, JournalTrouble) as error:
+        except sqlite3.Error as error:
             self._ledger.close()
+            self._in_trouble(error)
+        except (OSError, JournalTrouble) as error:
             self._in_trouble(error)
         else:
             self.trouble = None

@@ -23,6 +23,9 @@ _LOG_KEPT = 1 << 20
 _PATIENCE = 5.0
 # Statements that stay prepared: each kind of row is inserted by up to fifty at a time, each number of rows being a statement.
 _PREPARED = 256
+# The last octets of the disk (an eighth of a small one) are for what must be written to let go of the mail that is here already: without
+# them a queue that filled its disk could not even be emptied again. It is what the log, and writing the log into the database, can take.
+_RESERVE = 16 << 20
 # Octets that a disk must take before we believe that it works again.
 _ROOM = 256 << 10
 
@@ -139,6 +142,14 @@ def try_the_disk(path: str) -> None:
     finally:
         os.close(fd)
         os.unlink(name)
+
+
+def need_room(path: str) -> None:
+    """Raises OSError (ENOSPC) where the disk has too little left for more mail to come in. Blocks, but hardly."""
+    found = os.statvfs(os.path.dirname(path) or ".")
+    reserve = min(_RESERVE, found.f_blocks * found.f_frsize // 8)
+    if found.f_bavail * found.f_frsize < reserve:
+        raise OSError(errno.ENOSPC, f"less than {reserve >> 10} KiB are free on its disk")
 
 
 def _own_file(path: str) -> bool:

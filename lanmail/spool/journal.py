@@ -78,6 +78,10 @@ class Journal:
         """What waits is still done; then the file is closed. Blocks. May be called more than once."""
         self._commits.close()
 
+    def turn(self) -> None:
+        """The writer's work of one round, for those who have not started it. Blocks; never raises."""
+        self._commits.turn()
+
     @property
     def trouble(self) -> Status | None:
         """Why nothing can be admitted now: 452 4.3.1 where the disk is full, else 451 4.3.0. It goes away by itself."""
@@ -117,7 +121,8 @@ class Journal:
             self._exchange,
             Exchange(gone, adds, reported, warned),
             flush=True,
-            octets=sum(len(one.content.memory) for one in adds),
+            # Even on a disk that is full: a report lets go of what it reports.
+            octets=None if gone or reported else sum(len(one.content.memory) for one in adds),
         )
 
     def intend(self, intents: Sequence[Intent]) -> Future[set[int]]:
