@@ -156,6 +156,18 @@ class StoppedTests(SynchronousTestCase):
         self.assertEqual(self.run_it("list", uid=OWNER)[0], 0)
         self.as_a_service(lambda journal, _: self.assertIsNotNone(journal.find(ONE)))
 
+    def test_the_journal_is_not_opened_with_the_rights_of_root(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root becomes somebody else")
+        self.as_a_service(self.two_messages)
+
+        def work() -> tuple[int, str]:
+            with asking.asked(read(str(self.main_cf)).settings):
+                return os.getuid(), f"{os.getresuid()} {os.getresgid()} {os.getgroups()}"
+
+        owner = (OWNER, OWNER, OWNER)
+        self.assertEqual(in_child(work), (OWNER, f"{owner} {owner} []"))
+
     def test_links_that_the_owner_put_there_are_not_given_to_him(self) -> None:
         if os.geteuid() != 0:
             raise SkipTest("only root can give files away")
