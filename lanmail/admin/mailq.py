@@ -96,6 +96,7 @@ def _client(told: Told) -> str:
 
 def _way(recipient: Told) -> str:
     words = [f"for {recipient['original_address']}"] if "original_address" in recipient else []
+    words += [recipient["rule"]] if "rule" in recipient else []
     words.append(f"mailbox {recipient['mailbox']}")
     return f" ({', '.join(words)})"
 

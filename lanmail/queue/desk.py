@@ -163,6 +163,8 @@ class Desk:
             }
         if recipient.original != recipient.delivered_to:
             told["original_address"] = str(recipient.original)
+        if recipient.rule:
+            told["rule"] = recipient.rule
         told |= {"mailbox": recipient.user.name, "tries": recipient.tries, "held": recipient.held}
         if self._running and not recipient.held:
             told["next_try"] = int(self._wall() + max(0.0, recipient.due - now))
@@ -182,7 +184,7 @@ def _envelope(message: Message) -> dict[str, Any]:
 
 
 def _texts(content: Content) -> Iterator[bytes]:
-    """The text, as it came but for its line ends, in lines of the answer. Blocks; OSError."""
+    """The text, as it came but for its line ends and the empty line behind it, in lines of the answer. Blocks; OSError."""
     unquoting = Unquoting()
     for piece in content.pieces():
         yield from _lines_of(unquoting.feed(piece))

@@ -81,7 +81,9 @@ class MailqTests(SynchronousTestCase):
             "ret": "",
             "envid": evil,
         }
-        message = told({"address": evil, "delay_reason": evil, "status": evil, "original_address": evil}, **facts)
+        message = told(
+            {"address": evil, "delay_reason": evil, "status": evil, "original_address": evil, "rule": evil}, **facts
+        )
         for line in (*self.list(message).split("\n"), *envelope(message)):
             self.assertTrue(line.isprintable(), ascii(line))
 
@@ -121,7 +123,7 @@ sender:     julien@x.de
 client:     pc5[192.168.1.5], ESMTPA, helo pc5, logged in as julien
 message id: <a@b>
 report:     RET=FULL ENVID=QQ7
-recipient:  nel@x.de (for staff@x.de, mailbox nel)
+recipient:  nel@x.de (for staff@x.de, alias staff, mailbox nel)
             next try Tue Nov 24 21:38:14 2026, tried 2 times: 451 4.2.0 mailbox is locked by pid 4711 (mutt)
 recipient:  bert@x.de (mailbox bert)
             on hold, tried 1 time: 451 4.2.0 mailbox is locked by pid 4711 (mutt)""",

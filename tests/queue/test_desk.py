@@ -34,7 +34,7 @@ class DeskTests(SynchronousTestCase):
         return [json.loads(line) for line in said.splitlines()]
 
     def test_a_message_is_told_in_the_words_of_postqueue(self) -> None:
-        row = recipient(1, original=Address("staff", "x.de"), reason=LOCKED, tries=2, due=1060.0)
+        row = recipient(1, original=Address("staff", "x.de"), rule="alias staff", reason=LOCKED, tries=2, due=1060.0)
         told = self.ask(ListedQueue((message(ONE), [row])), "list")
         self.assertEqual(
             told,
@@ -53,6 +53,7 @@ class DeskTests(SynchronousTestCase):
                                 "delay_reason": LOCKED.text,
                                 "status": "451 4.2.0",
                                 "original_address": "staff@x.de",
+                                "rule": "alias staff",
                                 "mailbox": "nel",
                                 "tries": 2,
                                 "held": False,
