@@ -97,6 +97,7 @@ class MailqTests(SynchronousTestCase):
             "tries": 2,
             "next_try": 1795552694,
             "original_address": "staff@x.de",
+            "rule": "alias staff",
         }
         held = {
             "address": "bert@x.de",

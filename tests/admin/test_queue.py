@@ -21,6 +21,7 @@ from lanmail.admin.command import main
 from lanmail.config.settings import read
 from lanmail.queue.control import ControlSocket
 from lanmail.queue.desk import Desk
+from lanmail.queue.reach import Reach
 from lanmail.spool.incoming import Content
 from lanmail.state import StateFolder
 from lanmail.status import Status, TemporaryFailure
@@ -232,7 +233,7 @@ class NobodyAnswersTests(SynchronousTestCase):
         folder.mkdir(mode=0o700, parents=True)
         sock = socket.socket(socket.AF_UNIX)
         self.addCleanup(sock.close)
-        sock.bind(asking.Reach(str(folder / "control")).open())
+        sock.bind(Reach(str(folder / "control")).open())
         sock.listen(0)
         return sock
 
