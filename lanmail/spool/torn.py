@@ -7,12 +7,13 @@ theirs is touched. Here nothing is written.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lanmail.mailbox.mbox import LONGEST_SEPARATOR, is_separator, separation
 
 _WINDOW = 64 * 1024
+_SEPARATIONS = (b"", b"\n", b"\n\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +26,21 @@ class Piece:
     whole: bool
 
 
-def piece_at(fd: int, start: int, octets: Iterable[bytes], *, holes: bool) -> Piece | None:
+def piece_at(fd: int, start: int, octets: Callable[[], Iterable[bytes]], *, holes: bool) -> Piece | None:
     """What of this copy stands in the file from ``start`` on; None where nothing does. Raises OSError.
 
-    octets: of the copy, without a separation. start: the length that the mailbox had before it. holes: a NUL in any place may be one
-    of ours that never reached the disk, as a power cut leaves it; then the piece is torn, however long it is.
+    octets: of the copy, without a separation, from the first on each time it is called. start: the length that the mailbox had before
+    it. holes: a NUL in any place may be one of ours that never reached the disk, as a power cut leaves it; then the piece is torn,
+    however long it is.
     """
     size = os.fstat(fd).st_size
     if size <= start:
         return None
-    tail = min(4, start)  # as much as LockedMailbox.gap looks at
-    gap = separation(os.pread(fd, tail, start - tail))
-    begin = start + len(gap)
-    end, complete, damaged = _compared(fd, start, gap, octets, holes)
-    if not complete and end < size:
-        end = _cut(fd, start, end)
-    if end == size:
-        return Piece(start, begin, end, complete and not damaged) if end > start else None
-    return Piece(start, begin, end, complete and not damaged) if end > begin else None
+    tail = os.pread(fd, min(4, start), max(0, start - 4))  # as much as LockedMailbox.gap looks at
+    # Where what stood before it is lost, nobody knows what separation it got.
+    gaps = _SEPARATIONS if holes and b"\0" in tail else (separation(tail),)
+    pieces = [piece for gap in gaps if (piece := _piece(fd, start, size, gap, octets(), holes)) is not None]
+    return max(pieces, key=lambda piece: (piece.whole, piece.end), default=None)
 
 
 def to_take_out(pieces: Iterable[Piece], size: int) -> list[tuple[int, int]]:
@@ -65,6 +63,16 @@ def to_take_out(pieces: Iterable[Piece], size: int) -> list[tuple[int, int]]:
 def overlaps(piece: Piece, others: Sequence[tuple[int, int]]) -> bool:
     """Whether it shares octets with any of these ranges."""
     return any(piece.begin < end and start < piece.end for start, end in others)
+
+
+def _piece(fd: int, start: int, size: int, gap: bytes, octets: Iterable[bytes], holes: bool) -> Piece | None:
+    begin = start + len(gap)
+    end, complete, damaged = _compared(fd, start, gap, octets, holes)
+    if not complete and end < size:
+        end = _cut(fd, start, end)
+    # A separation alone is ours where the file ends with it; before what others wrote it may be theirs.
+    ours = end > start if end == size else end > begin
+    return Piece(start, begin, end, complete and not damaged) if ours else None
 
 
 def _compared(fd: int, start: int, gap: bytes, octets: Iterable[bytes], holes: bool) -> tuple[int, bool, bool]:

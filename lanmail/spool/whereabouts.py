@@ -116,7 +116,7 @@ class Whereabouts:
         mailbox, intent = self._mailbox, row.intent
         mailbox.touch()
         try:
-            return piece_at(mailbox.fd, intent.offset, _octets(row), holes=not self._of_this_life(row))
+            return piece_at(mailbox.fd, intent.offset, lambda: _octets(row), holes=not self._of_this_life(row))
         except _Unreadable:
             return None
 
