@@ -5,12 +5,14 @@ python -m tests.powercut.foreign SPOOL RECORD SEED NAME...  works until it is to
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 from tests.powercut.letters import foreign_text
 from tests.powercut.recorder import Marks
@@ -18,32 +20,43 @@ from tests.powercut.recorder import Marks
 _PAUSE = 0.04
 
 
-def append(path: str, text: bytes) -> bool:
-    """Whether it did; not where the mailbox is locked or missing."""
+@contextlib.contextmanager
+def locked(path: str) -> Iterator[int]:
+    """A descriptor of the mailbox, which nobody else has meanwhile.
+
+    Raises FileNotFoundError where it is missing, FileExistsError or BlockingIOError where somebody has it.
+    """
     lock = f"{path}.lock"
-    try:
-        fd = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
+    fd = os.open(path, os.O_RDWR)
     try:
         with open(lock, "x") as file:
             file.write(f"{os.getpid()}\n")
-    except FileExistsError:
-        os.close(fd)
-        return False
-    try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        end = os.lseek(fd, 0, os.SEEK_END)
-        gap = b"" if end == 0 or os.pread(fd, 2, end - 2) == b"\n\n" else b"\n"
-        os.write(fd, gap + text[: len(text) // 2])
-        os.write(fd, text[len(text) // 2 :])
-        os.fsync(fd)
-        return True
-    except BlockingIOError:
-        return False
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield fd
+        finally:
+            os.unlink(lock)
     finally:
-        os.unlink(lock)
         os.close(fd)
+
+
+def put(fd: int, text: bytes) -> None:
+    """A message at the end of the locked mailbox, on stable storage."""
+    end = os.lseek(fd, 0, os.SEEK_END)
+    gap = b"" if end == 0 or os.pread(fd, 2, end - 2) == b"\n\n" else b"\n"
+    os.write(fd, gap + text[: len(text) // 2])
+    os.write(fd, text[len(text) // 2 :])
+    os.fsync(fd)
+
+
+def append(path: str, text: bytes) -> bool:
+    """Whether it did; not where the mailbox is locked or missing."""
+    try:
+        with locked(path) as fd:
+            put(fd, text)
+        return True
+    except (FileNotFoundError, FileExistsError, BlockingIOError):
+        return False
 
 
 def main(spool: str, record: str, seed: str, *names: str) -> None:

@@ -59,10 +59,14 @@ class RecordedServer(Server):
 
     def __init__(self, folder: str, extra: str = "") -> None:
         super().__init__(folder, SETTINGS + extra, people={})
-        salt = b"salt" * 4
-        cheap = PasswordHash(1, 1, 1, salt, hashlib.scrypt(PASSWORD.encode(), salt=salt, n=2, r=1, p=1, dklen=32))
-        self.passwd.write_text("".join(f"{name}:{cheap}\n" for name in USERS))
+        self.passwd.write_text("".join(f"{name}:{cheap_hash(PASSWORD)}\n" for name in USERS))
         self.queue.mkdir(exist_ok=True)
+
+
+def cheap_hash(password: str) -> PasswordHash:
+    """For a test with thousands of logins."""
+    salt = b"salt" * 4
+    return PasswordHash(1, 1, 1, salt, hashlib.scrypt(password.encode(), salt=salt, n=2, r=1, p=1, dklen=32))
 
 
 def record_load(folder: str, seconds: float, seed: int, senders: int = 8, fetchers: int = 3) -> Recording:
