@@ -82,9 +82,14 @@ class LockedMailbox:
         begin = end = self.length()
         try:
             for batch in _gathered(self.gap(), pieces):
-                end += self._write(batch, end)
+                if self.length() != end:
+                    raise self._uncut(f"another program writes to {self.path} although it is locked")
+                end += len(batch)
+                self._write(batch, end - len(batch))
+        except Uncut:
+            raise
         except BaseException as error:
-            self._take_back(begin, error)
+            self._take_back(begin, end, error)
             raise
         return begin
 
@@ -159,15 +164,19 @@ class LockedMailbox:
         if not self.intact():
             raise MailboxBusy(self.path, "a program that broke our lock or replaced the file")
 
-    def _take_back(self, length: int, why: BaseException) -> None:
-        """Cut back after a failed append."""
-        # Whoever broke our lock may have appended since: then the end of the file is not ours to cut.
-        if not self.intact():
-            raise Uncut(f"cannot cut {self.path} back to {length} octets: another program broke our lock") from why
+    def _take_back(self, begin: int, end: int, why: BaseException) -> None:
+        """Cut back after an append that failed when it had come no further than ``end``."""
+        # Whoever broke our lock, or respects none, may have appended since: then the end of the file is not ours to cut.
+        if not self.intact() or self.length() > end:
+            raise self._uncut(f"cannot cut {self.path} back to {begin} octets: another program broke our lock") from why
         try:
-            self.cut_back(length)
+            self.cut_back(begin)
         except MailboxFailure as failure:
             raise Uncut(failure.detail, failure.status) from why
+
+    def _uncut(self, detail: str) -> Uncut:
+        self._report("warning: mailbox: {detail}", detail=detail)
+        return Uncut(detail)
 
     def _read(self, offset: int, count: int) -> bytes:
         try:
@@ -175,10 +184,9 @@ class LockedMailbox:
         except OSError as error:
             raise self._failure(error, f"cannot read {self.path}") from error
 
-    def _write(self, data: bytes, offset: int) -> int:
+    def _write(self, data: bytes, offset: int) -> None:
         try:
             SYSTEM.write(self.fd, data, offset)
-            return len(data)
         except OSError as error:
             raise self._failure(error, f"cannot write to {self.path}") from error
 

@@ -64,6 +64,8 @@ class Recovery:
         self._guard = threading.Lock()  # of what changes in _left, and of the counts
         self._counts: Counter[str] = Counter()
         self._said_later = 0
+        self.waits_again: Callable[[], None] = lambda: None
+        """Called, from whatever thread, when something waits again that the queue does not know of: it should look."""
         self._stopped = False
         checkpoints.doubt = self.postpone
 
@@ -163,6 +165,8 @@ class Recovery:
         self._done(name, left, doubted)
         self._say(name, unmarked, missing)
         self._count(done=len(standing), torn=len(torn), missing=len(again) - len(torn))
+        if again:
+            self.waits_again()
 
     def _rows(self, name: str, all_of_them: bool, numbers: Collection[int]) -> Iterator[Standing]:
         for row in self._journal.standing(name):
@@ -243,3 +247,5 @@ class Recovery:
             self._done(name, left, doubted)
         self._say(name, (), [queue_id for _, queue_id in missing])
         self._count(done=len(removed), missing=len(missing))
+        if missing:
+            self.waits_again()

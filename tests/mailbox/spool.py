@@ -40,6 +40,7 @@ class Spool:
         group: int | None = None,
         locking: Locking = Locking(),
         mend: Callable[[LockedMailbox], None] | None = None,
+        settle: Callable[[LockedMailbox], None] | None = None,
     ) -> MailboxFile:
         return MailboxFile(
             self.path(name),
@@ -49,6 +50,7 @@ class Spool:
             state_folder=self.state,
             report=self.report,
             mend=mend,
+            settle=settle,
         )
 
     def content(self, name: str = "ann") -> bytes:

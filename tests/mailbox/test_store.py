@@ -19,6 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from lanmail.interfaces import User
 from lanmail.mailbox import expunge
+from lanmail.mailbox.locked import Uncut
 from lanmail.mailbox.store import LockedMailbox, Locking, MailboxBusy, MailboxFailure, MailboxUnsafe
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
 from tests.mailbox.fragile import Crash
@@ -311,6 +312,34 @@ class Appending(StoreCase):
             held.append([TWO])
         self.assertEqual(self.spool.content(), ONE + TWO)
 
+    def test_what_a_program_without_locks_puts_in_between_is_neither_overwritten_nor_cut_off(self) -> None:
+        def pieces(error: Exception | None) -> Iterator[bytes]:
+            yield b"x" * 100000
+            with open(self.spool.path("ann"), "ab") as file:
+                file.write(TWO)
+            if error is not None:
+                raise error
+            yield b"y" * 100000
+
+        for error in (None, OSError(errno.EIO, "the other file cannot be read")):
+            self.spool.put("ann", ONE)
+            with self.spool.mailbox().lock(create=False) as held:
+                self.assertRaises(Uncut, held.append, pieces(error))
+            self.assertEqual(self.spool.content(), ONE + b"x" * 100000 + TWO)
+
+    def test_an_append_that_cannot_be_undone_says_so(self) -> None:
+        def fail(fd: int, length: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def pieces() -> Iterator[bytes]:
+            yield b"x" * 100000
+            raise OSError(errno.EIO, "the other file cannot be read")
+
+        with self.spool.mailbox().lock(create=True) as held:
+            self.patch(os, "ftruncate", fail)
+            self.assertRaises(Uncut, held.append, pieces())
+            self.assertTrue(held.unsound)
+
     def test_each_way_of_failing_has_its_answer(self) -> None:
         for code, expected in (
             (errno.ENOSPC, "452 4.3.1"),
@@ -521,6 +550,24 @@ class TakingOut(StoreCase):
         self.assertEqual(expunge.interrupted(self.spool.state), ["ann"])
         self.spool.mailbox().lock(create=False).release()
         self.assertEqual(self.spool.content(), TWO + ONE)
+
+
+class Settling(StoreCase):
+    def test_what_must_be_settled_is_before_anything_is_taken_out(self) -> None:
+        seen: list[bytes] = []
+        self.spool.put("ann", ONE + TWO)
+        with self.spool.mailbox(settle=lambda held: seen.append(self.spool.content())).lock(create=False) as held:
+            held.take_out([(0, len(ONE))])
+        self.assertEqual((seen, self.spool.content()), ([ONE + TWO], TWO))
+
+    def test_where_it_cannot_be_nothing_is_taken_out(self) -> None:
+        def settle(held: LockedMailbox) -> None:
+            raise MailboxFailure("the journal does not work")
+
+        self.spool.put("ann", ONE + TWO)
+        with self.spool.mailbox(settle=settle).lock(create=False) as held:
+            self.assertRaises(MailboxFailure, held.take_out, [(0, len(ONE))])
+        self.assertEqual(self.spool.content(), ONE + TWO)
 
 
 class Mending(StoreCase):

@@ -41,7 +41,11 @@ class KillTests(CrashTestCase):
         self.house.put("ann", OLD)
         self.begin("ann", "A", "B", "C")
         self.append("ann", piece("A") + piece("B")[:100])
-        self.recover()
+        self.restart()
+        calls: list[str] = []
+        self.house.recovery.waits_again = lambda: calls.append("look")
+        self.house.recovery.run()
+        self.assertEqual(calls, ["look"])
         self.assertEqual(self.house.contents("ann"), OLD + piece("A"))
         self.assertEqual(self.kinds(), ["delivered"])
         self.assertEqual(
