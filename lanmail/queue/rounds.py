@@ -104,6 +104,7 @@ class Rounds:
         for call in (*self._paused.values(), self._turn):
             if call is not None and call.active():
                 call.cancel()
+        self._turn = None
         self._paused.clear()
         await self._under_way.ended()
 

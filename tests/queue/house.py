@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -344,6 +344,7 @@ class RememberingReports:
     def __init__(self) -> None:
         self.made: list[tuple[str, str, list[str]]] = []
         self.trouble: Exception | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
 
     async def about(
         self, kind: Kind, message: Message, recipients: Sequence[tuple[Recipient, Status]], content: Content
@@ -352,6 +353,7 @@ class RememberingReports:
             raise self.trouble
         told = [f"{to.user.name} {status.enhanced}" for to, status in recipients]
         self.made.append((kind, message.queue_id, told))
+        self.meanwhile()
         if message.sender.is_null:
             return []
         report = Message(f"{len(self.made):010d}", NULL_SENDER, 0.0, 10)

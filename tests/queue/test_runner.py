@@ -212,6 +212,29 @@ class BusyTests(RunnerTestCase):
         )
         self.assertEqual(house.story("A0"), ["received", "recipient", "deferred"])
 
+    def test_all_of_it_at_once_and_not_portion_by_portion(self) -> None:
+        house = House()
+        house.delivery.locked.add("ann")
+        for number in range(90):
+            house.accept(f"A{number}", "ann")
+        before = 0
+        while not any(row.recipient.tries for row in house.journal.rows.values()):
+            before = len(house.delivery.rounds)
+            house.clock.advance(0.1)
+        self.assertEqual(len(house.delivery.rounds) - before, 1)
+        self.assertEqual([row.recipient.tries for row in house.journal.rows.values()], [1] * 90)
+
+    def test_a_mailbox_that_was_free_in_between_gets_all_our_patience_again(self) -> None:
+        house = House()
+        for queue_id in "ABC":
+            house.delivery.locked.add("ann")
+            house.accept(queue_id, "ann")
+            house.pass_time(12)
+            house.delivery.locked.clear()
+            house.pass_time(2)
+        self.assertEqual(house.has("ann"), ["A", "B", "C"])
+        self.assertEqual([line for line in self.log() if "deferred" in line], [])
+
     def test_what_comes_for_it_later_has_one_try(self) -> None:
         house = House()
         house.delivery.locked.add("ann")
@@ -574,6 +597,12 @@ class StopTests(RunnerTestCase):
         house.turn()
         house.checkpoints.raises = DISK_FULL
         self.stop(house)
+
+    def test_an_order_that_comes_after_it_begins_nothing(self) -> None:
+        house = House()
+        self.stop(house)
+        self.successResultOf(Deferred.fromCoroutine(house.runner.flush(None, 0)))
+        self.assertEqual(house.clock.getDelayedCalls(), [])
 
     def test_the_next_run_goes_on(self) -> None:
         house = House()

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from lanmail.status import TemporaryFailure
+from lanmail.status import PermanentFailure, Status, TemporaryFailure
 from tests.queue.house import House
 from tests.queue.test_runner import QUOTA, RunnerTestCase
 
@@ -118,6 +118,18 @@ class OrdersTests(OrdersTestCase):
         self.asked(house.runner.delete(["A"], BY))
         house.pass_time(10)
         self.assertEqual((house.has("julien"), house.reports.made), ([], []))
+
+    def test_what_is_deleted_while_the_report_is_written_takes_that_with_it(self) -> None:
+        house = House()
+        house.delivery.fails["A"] = PermanentFailure(Status(552, "5.2.3", "Message is too large"))
+        house.reports.meanwhile = lambda: house.journal.delete(["A"])
+        house.accept("A", "ann")
+        house.pass_time(10)
+        self.assertEqual(len(house.reports.made), 1)
+        self.assertEqual(
+            (house.has("julien"), house.journal.rows, house.story("A")), ([], {}, ["received", "recipient"])
+        )
+        self.assertNotIn("bounced", "".join(self.log()))
 
     def test_the_log_and_the_story_say_who_did_it(self) -> None:
         house = self.deferred("A")
