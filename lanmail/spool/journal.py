@@ -69,10 +69,14 @@ class Journal:
             raise JournalTrouble(f"{path}: {failure.__cause__}") from failure
 
     def start(self) -> None:
-        """Sweep from ``incoming`` what no row names, and begin to write. Before anything comes in. TemporaryFailure."""
+        """Begin to write, after a sweep. Before anything comes in. Raises TemporaryFailure where the journal cannot be read."""
+        self.sweep()
+        self._commits.start()
+
+    def sweep(self) -> None:
+        """Remove from ``incoming`` what no row names: a crash left it, of a message that nobody was told about."""
         named = self._reading.names()
         self._incoming.sweep([name for name in self._incoming.names() if name not in named])
-        self._commits.start()
 
     def close(self) -> None:
         """What waits is still done; then the file is closed. Blocks. May be called more than once."""

@@ -36,7 +36,7 @@ CREATE TABLE recipient (
     reason TEXT, warned INTEGER NOT NULL, held INTEGER NOT NULL, owed INTEGER NOT NULL, head BLOB NOT NULL,
     boot TEXT, device INTEGER, inode INTEGER, place INTEGER, marked INTEGER NOT NULL DEFAULT 0, synced INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX waiting ON recipient (user, due) WHERE boot IS NULL AND held = 0;
+CREATE INDEX waiting ON recipient (user, boot, held, due) WHERE boot IS NULL AND held = 0;
 CREATE INDEX standing ON recipient (user) WHERE boot IS NOT NULL AND synced = 0;
 CREATE INDEX tried ON recipient (warned, since) WHERE tries > 0 AND boot IS NULL AND held = 0;
 CREATE INDEX owed ON recipient (marked) WHERE owed = 1;
