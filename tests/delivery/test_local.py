@@ -91,7 +91,14 @@ class RoundTests(LocalTestCase):
         for before in (b"", BEFORE, BEFORE[:-1], BEFORE[:-2]):
             house = self.house()
             house.put("ann", before)
-            house.deliver(*(batch for queue_id in "ABC" for batch in self.admit(house, queue_id, "ann")))
+            batches = [batch for queue_id in "ABC" for batch in self.admit(house, queue_id, "ann")]
+            asked: list[int] = []
+            real = house.journal.intend
+            self.patch(
+                house.journal, "intend", lambda intents, real=real: (asked.append(len(intents)), real(intents))[1]
+            )
+            house.deliver(*batches)
+            self.assertEqual(asked, [3], "one flush of the journal is enough")
             whole = BEFORE + b"".join(map(expected, "ABC")) if before else b"".join(map(expected, "ABC"))
             self.assertEqual(house.contents("ann"), whole)
             standing = house.standing()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -59,7 +60,13 @@ class CrashTestCase(SynchronousTestCase):
         self.house.recovery.run()
 
     def begin(
-        self, name: str, *queue_ids: str, boot: str = NOW, marked: bool = False, content: Content | None = None
+        self,
+        name: str,
+        *queue_ids: str,
+        boot: str = NOW,
+        marked: bool = False,
+        content: Content | None = None,
+        head: Callable[[str], bytes] = head,
     ) -> list[int]:
         """These messages are in the journal, with the intents that delivery has in the mailbox as it is now; nothing is written."""
         content = content or Content(len(BODY), BODY)

@@ -218,6 +218,18 @@ class PowerCutTests(CrashTestCase):
         self.deliver_what_waits("ann")
         self.assertEqual((self.house.contents("ann"), self.house.leftovers()), (OLD + piece("B") + piece("A"), []))
 
+    def test_nor_where_both_are_alike_up_to_what_looks_like_a_separator(self) -> None:
+        begins = b"From ann@lan.example  Mon Nov 23 12:00:01 2026\nSubject: one\n\nthe same"
+        first = begins + b"\nend\n\n"
+        second = begins + b"From bob  Mon Nov 23 12:00:00 2026\nend\n\n"
+        self.house.put("ann", OLD)
+        for queue_id, octets in (("A", first), ("B", second)):
+            content = Content(len(octets) - 10, octets[10:])
+            self.begin("ann", queue_id, boot=BEFORE_THE_CUT, content=content, head=lambda queue_id: begins[:10])
+        self.append("ann", second + OTHER)
+        self.recover()
+        self.assertEqual(self.house.contents("ann"), OLD + second + OTHER)
+
     def test_two_torn_ones_in_the_same_place_are_taken_out_once(self) -> None:
         self.house.put("ann", OLD)
         self.begin("ann", "A", boot=BEFORE_THE_CUT)
@@ -339,6 +351,23 @@ class MailboxTests(CrashTestCase):
         self.patch(self.house.recovery, "mend", mend)
         self.house.recovery.run()
         self.assertEqual(self.house.recovery.left, 2)
+
+    def test_what_is_added_while_it_looks_is_looked_for_the_next_time(self) -> None:
+        self.begin("ann", "A")
+        self.restart()
+        (number,) = self.begin("bob", "B")
+        real = self.house.journal.unbegin
+
+        def unbegin(numbers: Any) -> Any:
+            self.house.recovery.postpone("ann", [number])
+            return real(numbers)
+
+        patch = self.patch(self.house.journal, "unbegin", unbegin)
+        self.house.recovery.run()
+        patch.restore()
+        self.assertEqual(self.house.recovery.left, 1)
+        self.house.recovery.run()
+        self.assertEqual(self.house.recovery.left, 0)
 
     def test_nothing_that_was_done_is_done_again_by_the_next_process(self) -> None:
         self.house.put("ann", OLD)
