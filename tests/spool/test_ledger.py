@@ -129,6 +129,16 @@ class SizeTests(JournalTestCase):
         self.assertLess(tried, 10)
         self.assertEqual(reader.execute("SELECT count(*) FROM message").fetchone(), (1,))
 
+    def test_nothing_is_tidied_while_mail_comes_in(self) -> None:
+        for number in range(5):
+            self.admit(number)
+            self.now += 1.5
+            self.journal.turn()
+        self.assertNotIn("PRAGMA wal_checkpoint(PASSIVE)", self.faults.said)
+        self.now += 1.5
+        self.journal.turn()
+        self.assertIn("PRAGMA wal_checkpoint(PASSIVE)", self.faults.said)
+
     def test_an_hour_of_silence_costs_one_checkpoint(self) -> None:
         self.admit(1)
         self.rest()
