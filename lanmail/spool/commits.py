@@ -204,7 +204,7 @@ class Commits:
         error = self._transaction(jobs)
         if error is None:
             return
-        if len(jobs) == 1 or (isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_BUSY):
+        if len(jobs) == 1 or (is_disks(error) and not _may_be_ones_own(error)):
             self._failed(jobs, error)
             return
         for job in jobs:
@@ -250,11 +250,10 @@ class Commits:
 
     def _fail(self, jobs: list[_Job], error: Exception | None) -> None:
         """Tell those who wait still. None: what everybody is told now."""
-        if error is None or isinstance(error, sqlite3.Error) or is_disks(error):
-            error = TemporaryFailure(self.trouble or WRITE_ERROR)
+        unexpected = None if isinstance(error, sqlite3.Error) or (error and is_disks(error)) else error
         for job in jobs:
             if not job.future.done():
-                job.future.set_exception(error)
+                job.future.set_exception(unexpected or TemporaryFailure(self.trouble or WRITE_ERROR))
 
     # trouble
 
@@ -290,10 +289,11 @@ class Commits:
         if self._monotonic() < self._probe_at:
             return
         try:
+            if self._doubt is not None or not self._ledger.is_open:
+                # First of all: where there is no room for more, what is here can still be let go of.
+                self._open_anew()
             try_the_disk(self._ledger.path)
             need_room(self._ledger.path)
-            if self._doubt is not None or not self._ledger.is_open:
-                self._open_anew()
             self._ledger.transaction(lambda db: None, flush=True)
         except Doubtful as doubtful:
             self._in_trouble(doubtful.error)
@@ -316,3 +316,8 @@ class Commits:
             self._ledger.transaction(doubt.effects.take_out, flush=True)
         self._doubt = None
         doubt.effects.undone()
+
+
+def _may_be_ones_own(error: Exception) -> bool:
+    """A disk may have room for what others want, and a page that is damaged may not be one of theirs."""
+    return isinstance(error, sqlite3.Error) and code_of(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CORRUPT)

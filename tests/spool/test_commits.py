@@ -90,8 +90,8 @@ class BeforeTheCommitTests(TroubleTestCase):
         self.assertIsNone(forgotten.result(0))
         self.assertEqual(self.rows(), 0)
 
-    def test_somebody_elses_lock_fails_all_at_once_and_not_one_by_one(self) -> None:
-        self.faults.fail("BEGIN", sqlite3.SQLITE_BUSY)  # each would wait for it for seconds
+    def test_what_is_everybodys_trouble_fails_all_at_once_and_not_one_by_one(self) -> None:
+        self.faults.fail("BEGIN", sqlite3.SQLITE_BUSY)  # each would wait for somebody's lock for seconds
         futures = [self.admitting(number) for number in range(3)]
         self.assertEqual([self.refused(future) for future in futures], [451, 451, 451])
         self.assertEqual(self.faults.said.count("BEGIN IMMEDIATE"), 1)
@@ -272,6 +272,16 @@ class InTheCommitTests(TroubleTestCase):
         self.later()
         self.assertEqual(self.waiting_for("ann"), [1])
         self.assert_works()
+
+    def test_where_there_is_no_room_it_is_opened_anew_all_the_same(self) -> None:
+        (number,) = self.admit(1)
+        real = os.statvfs(self.folder)
+        self.in_doubt(self.journal.mark([number]))
+        self.patch(database.os, "statvfs", lambda path: os.statvfs_result((*real[:4], 1, *real[5:])))
+        self.later()
+        self.assertEqual(self.code(), 452)
+        self.assertIsNone(self.of(self.journal.forget([number])))
+        self.assertEqual(self.rows(), 0)
 
     def test_everything_fails_at_once_while_the_file_cannot_be_opened(self) -> None:
         self.admit(1)
