@@ -40,6 +40,7 @@ from lanmail.delivery.local import LocalDelivery
 from lanmail.delivery.reception import Reception
 from lanmail.delivery.routes import Domains, Router
 from lanmail.interfaces import User, nothing_to_tell
+from lanmail.mailbox import expunge
 from lanmail.mailbox.adopted import AdoptedUidls, UidlFormat
 from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.disk import SYSTEM
@@ -58,6 +59,7 @@ from lanmail.queue.control import ControlSocket
 from lanmail.queue.desk import Desk
 from lanmail.queue.runner import Runner
 from lanmail.queue.schedule import Schedule
+from lanmail.queue.troubles import Troubles
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
 from lanmail.spool.checkpoint import Checkpoints
@@ -76,8 +78,10 @@ THREADS = 16
 # A POP3 client's socket, its mailbox and its claim; an SMTP client's socket and the file of a large message.
 CLIENT_DESCRIPTORS = 3
 # Threads at their mailboxes and lock files, helper processes, folders, ports and the log.
-OWN_DESCRIPTORS = 256
-# Seconds between two looks at mailboxes that another program held while we looked for what a crash left in them.
+OWN_DESCRIPTORS = 512
+# Seconds between two tries to look for what a crash left, where another program held a mailbox, or it could not be read: twice as long
+# each time, since most programs hold one for a moment.
+RECOVER_AGAIN = 0.25
 RECOVER_EVERY = 60.0
 STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: Twisted's log goes there already
 
@@ -161,6 +165,7 @@ class LanMail(Service):
         locks = settings.mailbox_delivery_lock
         self._locking = Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)
         self._mailbox_state = state.folder("mailboxes")
+        expunge.sweep(self._mailbox_state)
         self._mail_group = _group("mail")
         self._root = User("root", os.geteuid(), os.getegid())
         boot = SYSTEM.boot()
@@ -239,6 +244,19 @@ class LanMail(Service):
             queue_run_delay=settings.queue_run_delay,
             patience=patience,
         )
+        self._recovery.waits_again = lambda: reactor.callFromThread(runner.look)
+        troubles = self._troubles = Troubles(
+            runner.accept,
+            router.report,
+            ids.next,
+            incoming,
+            myhostname=settings.myhostname,
+            myorigin=settings.myorigin,
+            language=settings.report_language,
+            notify_classes=settings.notify_classes,
+            clock=reactor,
+            wall=time.time,
+        )
         desk = Desk(runner, self.in_thread, queue_clock.seconds, time.time)
         self._control = ControlSocket(state.path, self._owner.pw_uid, self._owner.pw_gid, desk, reactor)
 
@@ -292,6 +310,7 @@ class LanMail(Service):
             ),
             admission=Admission("smtp", capacity, per_client, exceptions, log.report),
             clock=reactor,
+            refused=troubles.refused,
         )
         self.pop3 = LanPOP3Factory(
             portal,
@@ -354,7 +373,7 @@ class LanMail(Service):
         # Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
         self._recovering = LoopingCall(self._recover)
         self._recovering.clock = self._reactor
-        self._recovering.start(RECOVER_EVERY)
+        self._recovering.start(RECOVER_AGAIN)
         self._runner.start()
         self._open_control()
         mending = self._maildrops.finish_expunges(self._mailbox_state, self._accounts, log.report)
@@ -368,15 +387,18 @@ class LanMail(Service):
         self._started()
 
     def _recover(self) -> Deferred[None] | None:
-        """At start, and later what another program held then."""
+        """At start, and later what could not be looked into then."""
         if not self._recovery.left:
+            self._recovering.interval = RECOVER_EVERY
             return None
+        self._recovering.interval = min(2 * (self._recovering.interval or RECOVER_AGAIN), RECOVER_EVERY)
 
         def failed(failure: Failure) -> None:
             if failure.check(TemporaryFailure) is None:  # of that, the journal tells
                 log.failure("while recovering", failure)
 
-        return self.in_thread(self._recovery.run).addErrback(failed)
+        # What was not found in its mailbox waits again.
+        return self.in_thread(self._recovery.run).addErrback(failed).addCallback(lambda _: self._runner.look())
 
     def _open_control(self) -> None:
         try:
@@ -435,6 +457,7 @@ class LanMail(Service):
         self._recovering.stop()
         self._recovery.stop()
         # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.
+        self._troubles.stop()
         await self._runner.stop()
         if self._guards is not None:
             await self._guards.stop()
@@ -453,8 +476,8 @@ class LanMail(Service):
 
     def _hurry(self, *_: object) -> None:
         """Told to stop once more: nobody is waited for any longer. (Twisted's own answer to that is a traceback.)"""
-        for factory in (self.smtp, self.pop3):
-            self._reactor.callFromThread(factory.connections.hurry)
+        for server in (self.smtp, self.pop3, self._control):
+            self._reactor.callFromThread(server.connections.hurry)
 
     # within
 

@@ -154,20 +154,26 @@ mailbox_size_limit = 0
     def put_mailbox(self, name: str, text: bytes) -> Path:
         """A mailbox of an account of the passwd-file, as some other program wrote it."""
         path = self.spool / name
-        path.write_bytes(text)
+        self.wait_until_delivered()
+        draft = path.with_name(f".{name}")  # the server must not find it while it is root's
+        draft.write_bytes(text)
         if os.geteuid() == 0:
-            os.chown(path, pwd.getpwnam(mail_owner()).pw_uid, -1)
-        return path
+            os.chown(draft, pwd.getpwnam(mail_owner()).pw_uid, -1)
+        return draft.rename(path)
 
     def mailbox(self, name: str) -> bytes:
-        """Its octets, when everything that came in has been tried; a mailbox that somebody holds is waited for no longer than a moment."""
-        end = time.monotonic() + A_MOMENT
-        while self.undelivered() and time.monotonic() < end:
-            time.sleep(0.01)
+        """Its octets, once what came in was delivered."""
+        self.wait_until_delivered()
         try:
             return (self.spool / name).read_bytes()
         except FileNotFoundError:
             return b""
+
+    def wait_until_delivered(self) -> None:
+        """Until all that came in has been tried; for what somebody holds locked, no longer than a moment."""
+        end = time.monotonic() + A_MOMENT
+        while self.undelivered() and time.monotonic() < end:
+            time.sleep(0.01)
 
     def undelivered(self) -> int:
         """How many recipients of the journal were never tried, or are being delivered."""

@@ -39,4 +39,4 @@ class AddressTests(SynchronousTestCase):
     @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20))
     def test_written_and_read_again_it_is_the_same(self, local: str) -> None:
         written = Address(local, "a.example")
-        self.assertEqual(recipient(f"TO:<{written}>".encode()), written)
+        self.assertEqual(recipient(f"TO:<{written}>".encode())[0], written)

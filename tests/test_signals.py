@@ -8,7 +8,7 @@ import time
 
 from tests.caller import Caller, smtp, transaction
 from tests.live import Server, wait_for
-from tests.test_failures import LETTER, PEOPLE, FailureCase
+from tests.test_failures import FOREIGN, PASSWORD, PEOPLE, FailureCase
 
 
 class SignalTests(FailureCase):
@@ -18,22 +18,36 @@ class SignalTests(FailureCase):
         server.start()
         assert server.process is not None
         idle = Caller(server.pop3)
-        busy = smtp(server.smtp, *transaction("one"))
-        with server.put_mailbox("one", b"").open("rb+") as held:
+        busy = Caller(server.pop3)
+        with server.put_mailbox("one", FOREIGN % 1).open("rb+") as held:
             fcntl.lockf(held, fcntl.LOCK_EX)
-            busy.send(LETTER.encode() + b"\r\nNOOP\r\n")
-            wait_for(lambda: "message-id=" in server.describe(), server.describe)
+            busy.say("USER one")
+            busy.send(f"PASS {PASSWORD}\r\nNOOP\r\n".encode())
+            wait_for((server.queue / "lanmail/claims/one").exists, server.describe)
             server.process.send_signal(signal.SIGTERM)
             self.assertRegex(idle.reply(), r"^-ERR \[SYS/TEMP\] ")
             self.assertRaises(ConnectionError, Caller, server.smtp)
             self.assertIsNone(server.process.poll())
         began = time.monotonic()
-        self.assert_delivered(busy.reply())
-        self.assertRegex(busy.reply(), r"^421 4\.3\.2 ")
+        self.assertEqual(busy.reply(), "+OK Mailbox open, 1 messages")
+        self.assertRegex(busy.reply(), r"^-ERR \[SYS/TEMP\] ")
         server.process.wait(10)
         self.assertLess(time.monotonic() - began, 3)
-        self.assertIn(b"Bonjour.", server.mailbox("one"))
         self.assertNotIn("Traceback", server.describe())
+
+    def test_mail_that_waits_when_the_server_is_stopped_is_delivered_by_the_next(self) -> None:
+        server = self.own()
+        with server.put_mailbox("one", FOREIGN % 1).open("rb+") as held:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+            began = time.monotonic()
+            self.assert_delivered(self.deliver(server, "one", "two"))
+            self.assertIn(b"Bonjour.", server.mailbox("two"))
+            server.stop()
+            self.assertLess(time.monotonic() - began, 10)
+            self.assertEqual(server.mailbox("one"), FOREIGN % 1)
+        server.start()
+        self.assertEqual(server.mailbox("one").count(b"Bonjour."), 1)
+        self.assertEqual(server.mailbox("two").count(b"Bonjour."), 1)
 
     def test_sighup_opens_the_log_file_again(self) -> None:
         server = Server(self.mktemp(), people=PEOPLE)
@@ -44,10 +58,12 @@ class SignalTests(FailureCase):
         self.watched(server.start())
         assert server.process is not None
         self.assert_delivered(self.deliver(server, "one"))
+        server.wait_until_delivered()
         file.rename(old)  # as logrotate does
         server.process.send_signal(signal.SIGHUP)
         wait_for(file.exists, server.describe)
         self.assert_delivered(self.deliver(server, "two"))
+        server.wait_until_delivered()
         self.assertRegex(old.read_text(), r"to=<one@.*status=sent \(delivered to mailbox\)")
         self.assertRegex(file.read_text(), r"to=<two@.*status=sent \(delivered to mailbox\)")
         self.assertNotIn("to=<two@", old.read_text())

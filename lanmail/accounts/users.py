@@ -65,7 +65,7 @@ class SystemUsers:
         *,
         uids: Container[int],
         patience: float = 5.0,
-        lasting: float = 60.0,
+        lasting: float = 10.0,
         nobody_lasting: float = 5.0,
         room: int = 10_000,
         look_ups: int = 64,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
@@ -12,11 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from lanmail.address import NULL_SENDER
-from lanmail.interfaces import Greeting, ITransactions, MailParameters, User
+from lanmail.interfaces import Greeting, ITransactions, MailParameters, RecipientParameters, User
 from lanmail.mailbox.index import scan
 from lanmail.mailbox.text import read_text
 from lanmail.network import Peer
-from lanmail.status import DeliveryFailure, PermanentFailure, TemporaryFailure
+from lanmail.spool.entries import Message, Recipient
+from lanmail.spool.incoming import Content
+from lanmail.status import DeliveryFailure, PermanentFailure, Status, TemporaryFailure
 from tests.delivery.house import House, address
 
 
@@ -129,7 +132,7 @@ class DeliveryTests(ReceptionTestCase):
         house = self.house("ann", aliases="nobody: /dev/null\n")
         queue_id = self.send(house, b"\r\nx\r\n", "nobody@lan.example")
         self.assertIn(
-            f"local: {queue_id}: to=<nobody@lan.example>, relay=local, delay=0.00, dsn=2.0.0,"
+            f"local: {queue_id}: to=<nobody@lan.example>, relay=local, delay=0, dsn=2.0.0,"
             " status=sent (delivered to file: /dev/null)",
             self.log(),
         )
@@ -231,21 +234,54 @@ class RefusalTests(ReceptionTestCase):
 
 
 class LogTests(ReceptionTestCase):
-    def test_the_story_of_a_message_in_postfix_s_words(self) -> None:
+    def test_the_story_of_a_message_in_postfix_s_words_until_the_queue_has_it(self) -> None:
         house = self.house("nel", "bob", aliases="sales: bob\n")
         queue_id = self.send(house, b"Message-ID: <1@pc>\r\n\r\nx\r\n", "nel@lan.example", "sales@lan.example")
         self.assertEqual(
             self.log(),
-            [
-                f"smtpd: {queue_id}: client=unknown[192.168.1.5]",
-                f"cleanup: {queue_id}: message-id=<1@pc>",
-                f"qmgr: {queue_id}: from=<julien@lan.example>, size=25, nrcpt=2 (queue active)",
-                f"local: {queue_id}: to=<nel@lan.example>, relay=local, delay=0.00, dsn=2.0.0, status=sent (delivered to mailbox)",
-                f"local: {queue_id}: to=<bob@lan.example>, orig_to=<sales@lan.example>, relay=local, delay=0.00,"
-                " dsn=2.0.0, status=sent (delivered to mailbox)",
-                f"qmgr: {queue_id}: removed",
-            ],
+            [f"smtpd: {queue_id}: client=unknown[192.168.1.5]", f"cleanup: {queue_id}: message-id=<1@pc>"],
         )
+
+    def test_who_was_refused_and_why_is_part_of_the_story(self) -> None:
+        house = self.house("ann")
+        self.assertIn("5.1.1", self.refusal(house, b"x\r\n", "eve@lan.example"))
+        (told,) = house.told
+        self.assertEqual(told[:2], ("refused", ""))
+        self.assertEqual(
+            (told[2]["client"], told[2]["sender"], told[2]["recipient"]),
+            ("192.168.1.5", "julien@lan.example", "eve@lan.example"),
+        )
+
+    def test_a_disk_that_is_known_to_fail_is_told_at_mail(self) -> None:
+        house = self.house("ann")
+        full = Status(452, "4.3.1", "Insufficient system storage")
+        house.reception.trouble = lambda: full
+        sent = Deferred.fromCoroutine(house.send(b"x\r\n", "ann@lan.example"))
+        self.assertEqual(self.failureResultOf(sent, TemporaryFailure).value.status, full)
+
+    def test_the_queue_gets_what_rcpt_and_mail_asked_for(self) -> None:
+        house = self.house("ann", "bob")
+        taken = []
+
+        async def accept(message: Message, recipients: Sequence[Recipient], content: Content) -> None:
+            taken.append((message, recipients))
+
+        house.reception.accept = accept
+        avatar = house.reception(None)
+
+        async def send() -> None:
+            parameters = MailParameters(ret="FULL", envid="e1")
+            await avatar.begin(address("julien@a.example"), parameters, Greeting("pc", True), Peer("192.168.1.5"))
+            await avatar.recipient(address("ann"), RecipientParameters("SUCCESS", "rfc822;ann@old.example"))
+            await avatar.recipient(address("bob"))
+            incoming = avatar.data()
+            await incoming.write(b"Message-ID: <1@pc>\r\n\r\nx\r\n")
+            await incoming.commit()
+
+        self.successResultOf(Deferred.fromCoroutine(send()))
+        ((message, (ann, bob)),) = taken
+        self.assertEqual((message.ret, message.envid, message.message_id, message.size), ("FULL", "e1", "<1@pc>", 25))
+        self.assertEqual((ann.notify, ann.orcpt, bob.notify, bob.orcpt), ("SUCCESS", "rfc822;ann@old.example", "", ""))
 
     def test_a_refused_message_is_told_once_with_its_id_and_without_a_helo_that_nobody_gave(self) -> None:
         house = self.house("ann", hopcount_limit=1)

@@ -178,6 +178,7 @@ class FetchingTests(ClientCase):
     def fill(self, name: str) -> None:
         self.name = name
         send(server().smtp, name, letter(name))
+        server().wait_until_delivered()
         with (server().spool / name).open("ab") as file:
             file.write(foreign(name))
 
