@@ -74,7 +74,8 @@ class _Doubt:
 class Commits:
     """Takes changes from any thread and commits them in its own.
 
-    effects: makes what the changes of a transaction share. monotonic: seconds. Until ``start``, ``turn`` does the thread's work.
+    effects: makes what the changes of a transaction share. monotonic: seconds. Nothing is open before ``open`` or ``start``; without a
+    thread ``turn`` does its work.
     """
 
     def __init__(
@@ -84,7 +85,6 @@ class Commits:
         report: Report,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Opens it. Raises JournalTrouble."""
         self.trouble: Status | None = None
         self._ledger = ledger
         self._effects = effects
@@ -97,13 +97,18 @@ class Commits:
         self._probe_at = 0.0
         self._doubt: _Doubt | None = None
         self._worked = monotonic()
+
+    def open(self) -> None:
+        """If it is not open. Never raises: what cannot be opened or flushed now is trouble, which may pass."""
+        if self._ledger.is_open:
+            return
         try:
-            ledger.open()
-        except sqlite3.Error as error:
-            # It can be read, and not be flushed: a disk that is full, say. That may pass; POP3 and the queue's rest go on.
+            self._ledger.open()
+        except (sqlite3.Error, JournalTrouble) as error:
             self._in_trouble(error)
 
     def start(self) -> None:
+        self.open()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 

@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 
 from lanmail.interfaces import Report
 from lanmail.spool import changes, requests
@@ -61,17 +62,28 @@ class Journal:
         self._incoming = incoming
         self._reading = Reading(path, incoming)
         self._numbers = Numbers()
-        self._commits = Commits(Ledger(path, connect), lambda: Aftermath(incoming), report, monotonic)
+        ledger = Ledger(path, connect)
+        self._commits = Commits(ledger, lambda: Aftermath(incoming), report, monotonic)
+        with suppress(sqlite3.Error):
+            # One that can be read and not be flushed may be waited for.
+            ledger.open()
         try:
             self.clock_at_start, self.last_id_at_start = self._reading.state()
         except TemporaryFailure as failure:
-            self._commits.close()
             raise JournalTrouble(f"{path}: {failure.__cause__}") from failure
+        finally:
+            # twistd goes to the background after this: no database may be open over a fork, since its locks stay with the parent.
+            ledger.close()
 
     def start(self) -> None:
         """Begin to write, after a sweep. Before anything comes in. Raises TemporaryFailure where the journal cannot be read."""
+        self.open()
         self.sweep()
         self._commits.start()
+
+    def open(self) -> None:
+        """Be ready to write: what ``start`` does first, and those who use ``turn`` instead. Until then the journal can only be read."""
+        self._commits.open()
 
     def sweep(self) -> None:
         """Remove from ``incoming`` what no row names: a crash left it, of a message that nobody was told about."""

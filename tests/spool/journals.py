@@ -109,6 +109,7 @@ class JournalTestCase(SynchronousTestCase):
         journal = Journal(
             self.path, self.incoming, self.report, monotonic=lambda: self.now, connect=self.faults.connect
         )
+        journal.open()
         self.addCleanup(journal.close)
         return journal
 

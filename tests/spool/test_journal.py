@@ -91,6 +91,38 @@ class AdmitTests(JournalTestCase):
         self.assertEqual(future.result(0), [1])
 
 
+class BeforeTheStartTests(JournalTestCase):
+    """Between making it and starting it, twistd may have gone to the background: another process."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.admit(1)
+        self.journal.close()
+        self.journal = Journal(self.path, self.incoming, self.report, connect=self.faults.connect)
+        self.addCleanup(self.journal.close)
+
+    def test_no_file_is_open_whose_locks_a_fork_would_lose(self) -> None:
+        paths = {os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")}
+        self.assertEqual([path for path in paths if path.startswith(self.path)], [])
+
+    def test_it_can_be_read(self) -> None:
+        self.assertEqual(self.journal.waiting(), [("ann", 1, 0.0)])
+        self.assertEqual(self.journal.standing_users(), [])
+
+    def test_it_writes_once_it_is_started_in_whatever_process(self) -> None:
+        pid = os.fork()
+        if not pid:
+            try:
+                self.journal.start()
+                self.journal.admit(message(2), [to("ann")], small(), now=0.0).result(10)
+                self.journal.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        self.assertEqual(len(self.waiting_for("ann")), 2)
+
+
 class FileTests(JournalTestCase):
     def test_a_file_is_the_journals_from_the_commit_on_and_goes_with_the_last_recipient(self) -> None:
         content = self.large(1)

@@ -62,6 +62,7 @@ class JournalModel(RuleBasedStateMachine):
     def open(self) -> None:
         path = os.path.join(self.folder, "journal-0")
         self.journal = Journal(path, self.incoming, Reports(), monotonic=lambda: self.now, connect=self.faults.connect)
+        self.journal.open()
 
     def teardown(self) -> None:
         self.journal.close()
