@@ -46,6 +46,7 @@ from lanmail.mailbox.plan import Plan, matches
 from lanmail.mailbox.redo import Journal, Unreadable
 
 _SUFFIX = ".expunge"
+_DRAFT = ".new"
 
 # What is moved between two syncs: so much that a GiB takes some hundred syncs at most, and so little that it fits beside a nearly
 # full mailbox. Where not even that fits (people delete because the disk is full) the small one is tried.
@@ -62,6 +63,13 @@ def journal_path(state_folder: str, owner: str) -> str:
 def interrupted(state_folder: str) -> list[str]:
     """The owners whose mailbox waits for an expunge to be finished. Locking it does that, and should be done at start."""
     return sorted(name.removesuffix(_SUFFIX) for name in os.listdir(state_folder) if name.endswith(_SUFFIX))
+
+
+def sweep(state_folder: str) -> None:
+    """Remove journals that a crash left before they counted, since room is reserved in them. Before any mailbox is used. OSError."""
+    for name in os.listdir(state_folder):
+        if name.endswith(_SUFFIX + _DRAFT):
+            os.unlink(os.path.join(state_folder, name))
 
 
 def take_out(
@@ -146,7 +154,7 @@ class _Work:
     ) -> _Work:
         """Journal and step 0 are on stable storage, in the place of a journal that was there. The mailbox is untouched."""
         plan = Plan.of(disk, fd, ranges, window)
-        draft = path + ".new"
+        draft = path + _DRAFT
         try:
             try:
                 book = Journal.make(disk, draft, plan)

@@ -299,6 +299,15 @@ class OnARealDisk(SynchronousTestCase):
         )
         self.assertEqual(os.listdir(state), [])
 
+    def test_a_journal_that_a_crash_left_before_it_counted_is_swept(self) -> None:
+        folder = self.mktemp()
+        os.mkdir(folder)
+        for name in ("ann.expunge", "ann.expunge.new", "bob.expunge.aside-1", "new"):
+            with open(os.path.join(folder, name), "wb"):
+                pass
+        expunge.sweep(folder)
+        self.assertEqual(sorted(os.listdir(folder)), ["ann.expunge", "bob.expunge.aside-1", "new"])
+
     def test_a_journal_is_readable_to_us_alone_and_names_its_owner(self) -> None:
         path, state = self.mktemp(), self.mktemp()
         os.mkdir(state)
