@@ -61,7 +61,6 @@ class QueueIdsTests(SynchronousTestCase):
         after = QueueIds(lambda: EVENING + 1 / 16)
         self.assertFalse(used & {after.next() for _ in range(500)})
 
-
     def test_a_clock_that_was_set_back_while_we_were_away_repeats_nothing(self) -> None:
         before = QueueIds(lambda: EVENING)
         used = {before.next() for _ in range(500)}
