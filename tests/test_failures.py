@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -185,6 +186,20 @@ class RefusedMessageTests(FailureCase):
             wait_for(lambda: self.answer(server, "one", "two").startswith("250 "), server.describe)
             self.assertEqual(server.mailbox("one").count(b"Bonjour."), 2)
             self.assertEqual(server.mailbox("two").count(b"Bonjour."), 1)
+            server.stop()
+
+    def test_a_start_without_any_room_ends_with_a_sentence_and_the_next_one_delivers(self) -> None:
+        server = Server(self.mktemp(), people=PEOPLE)
+        self.addCleanup(server.stop)
+        server.queue.mkdir()
+        with small_disk(server.queue, MIB):
+            self.watched(server.start())
+            self.assert_delivered(self.deliver(server, "one"))
+            server.stop(signal.SIGKILL)
+            with full(server.queue):
+                self.assertIn("disk is full", str(self.assertRaises(AssertionError, server.start)))
+            server.start()
+            self.assertEqual(server.mailbox("one").count(b"Bonjour."), 1)
             server.stop()
 
     def test_mail_for_a_full_spool_waits_until_there_is_room(self) -> None:
