@@ -26,7 +26,9 @@ Others do not know of the journal, and may append to the half-moved file before 
 is not noted, the file has not been cut: what is beyond the old length is theirs. When it is noted, the mark says whether: still
 there, the file is not yet cut, and again what is beyond the old length is theirs; gone, the file was cut, and everything behind
 the result is theirs. (Without it one could not tell: what was appended after a cut may be equal, octet for octet, to what the
-cut removed: a copy of the last message.) Octets of theirs beyond the old length make the rest of the work an expunge of its own,
+cut removed: a copy of the last message.) Of the mark it is the first octet that says so, a NUL, with which nothing of theirs begins: a
+file system that cuts a file clears the rest of its last block first, and a power cut may leave that without the new length. For the
+same reason what ends the file goes by a journal too, unless it is the whole file. Octets of theirs beyond the old length make the rest of the work an expunge of its own,
 of what lies between the result and them, whose journal takes the place of the first in one rename.
 
 If the file is not the one of the journal, or its landmarks are not where they must be, then somebody has rewritten it: what we would
@@ -90,9 +92,9 @@ def take_out(
     joined = _joined(ranges, length)
     if not joined:
         return
-    if joined == [(joined[0][0], length)]:
-        # Nothing is kept behind it: one truncate, which is whole or not at all.
-        disk.truncate(fd, joined[0][0])
+    if joined == [(0, length)]:
+        # Nothing is kept: one truncate, which is whole or not at all, as there is no block that is kept in part.
+        disk.truncate(fd, 0)
         disk.sync(fd)
         return
     with closing(_Work.begin(disk, fd, journal, joined, keep_alive, window)) as work:
@@ -213,9 +215,13 @@ class _Work:
             work.go_on(0)
 
     def was_cut(self) -> bool:
-        """Whether the mark is gone."""
+        """Whether the mark is gone, once it was there."""
+        return self._disk.read(self._fd, 1, self._plan.new_length) != self._plan.mark[:1]
+
+    def _cut_began(self) -> bool:
+        """Whether what stands behind the result may have been cleared."""
         mark = self._plan.mark
-        return self._disk.read(self._fd, len(mark), self._plan.new_length) != mark
+        return self._book.cut_noted and self._disk.read(self._fd, len(mark), self._plan.new_length) != mark
 
     def foreign(self, step: int) -> str:
         """Why this cannot be the file that the journal speaks of, stopped in that step; "" if it can."""
@@ -230,6 +236,8 @@ class _Work:
         done, written = plan.span(step)
         if self._book.cut_noted:
             done = plan.new_length
+        if self._cut_began():
+            written = plan.length
         for mark in plan.landmarks:
             places = []
             if mark.offset + mark.length <= plan.first or mark.offset >= written:

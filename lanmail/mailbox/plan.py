@@ -30,7 +30,7 @@ class Landmark:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be taken out of which file. ``ranges`` are in order and apart, and something is kept behind the first.
+    """What is to be taken out of which file. ``ranges`` are in order and apart, and something is kept before or behind the first.
 
     The result is seen as octets at their new offsets, from the first removed one (``first``) to ``end``: what is kept, and then the
     mark, which stands where the file is to be cut off.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 MAILBOX = "/var/mail/ann"
 STATE = "/var/spool/lanmail/lanmail"
+BLOCK = 32
 
 
 class Crash(BaseException):
@@ -32,6 +33,10 @@ def apply(content: bytearray, kind: str, at: int, data: bytes) -> bytearray:
         return content[:at]
     if kind == "extend":
         return content + bytes(max(0, at - len(content)))
+    if kind == "clear":  # what is there of it; no length changes
+        end = min(at + len(data), len(content))
+        content[at:end] = bytes(max(0, end - at))
+        return content
     content = content + bytes(max(0, at - len(content)))
     content[at : at + len(data)] = data
     return content
@@ -173,6 +178,9 @@ def some(chance: random.Random) -> Callable[[list[tuple[str, int, bytes]]], list
             if kind == "write" and fate < 0.3:
                 cut = chance.randint(0, len(data))
                 left.append((kind, at, data[:cut]) if chance.random() < 0.5 else (kind, at + cut, data[cut:]))
+            elif kind == "truncate" and fate < 0.3:
+                # The file system clears the block that the file is to end in, and then changes its length.
+                left.append(("clear", at, bytes(-at % BLOCK)))
             elif fate < 0.65:
                 left.append((kind, at, data))
         return left
