@@ -25,8 +25,8 @@ class Uncut(MailboxFailure):
 class LockedMailbox:
     """The file while we hold its locks: a context manager that releases at its end. To be used by one thread at a time.
 
-    fd: open for reading and writing, not to be closed. device, inode: which file it is. created: this lock made it. new: it was made
-    or empty, so its name may not be on the disk. unsound: a sync failed, so what was written before it may never get there.
+    fd: open for reading and writing, not to be closed. device, inode: which file it is. created: this lock made it. new: it was
+    empty, so whoever made it may not have come to sync its name. unsound: a sync failed, so what was written before it may never get there.
     settle: called before anything is taken out, for what must be on stable storage by then; raises MailboxFailure.
     What fails raises MailboxFailure, after it was reported, and nothing is lost.
     """
@@ -50,7 +50,7 @@ class LockedMailbox:
         self.device = found.st_dev
         self.inode = found.st_ino
         self.created = created
-        self.new = created or found.st_size == 0
+        self.new = not created and found.st_size == 0
         self.unsound = False
         self._folder = folder
         self._dotlock = dotlock
@@ -94,7 +94,7 @@ class LockedMailbox:
         return begin
 
     def sync(self) -> None:
-        """What was written is on stable storage, and the name of a new file too."""
+        """What was written is on stable storage, and the name of a file that was empty too."""
         try:
             os.fsync(self.fd)
             if self.new:
@@ -146,7 +146,10 @@ class LockedMailbox:
             there = os.lstat(os.path.basename(self.path), dir_fd=self._folder)
         except OSError:
             return False
-        return os.path.samestat(there, os.fstat(self.fd)) and (self._dotlock is None or self._dotlock.stands())
+        # One name only, and it is this one: a link to somebody's file that was put here, taken away while the file was judged, and put
+        # here again would be the file that we have open.
+        same = os.path.samestat(there, os.fstat(self.fd)) and there.st_nlink == 1
+        return same and (self._dotlock is None or self._dotlock.stands())
 
     def release(self) -> None:
         """Let go, in the opposite order. May be called more than once."""

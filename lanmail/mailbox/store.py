@@ -191,6 +191,8 @@ class MailboxFile:
             os.fchmod(newborn.fd, mode)
             self._lock_kernel(newborn.fd)
             newborn.appear(self._name)
+            # Before anybody else can write to it: who finds a mailbox and syncs what he appends need not think of its name.
+            os.fsync(folder)
             return newborn.keep()
 
     def _lock_kernel(self, fd: int) -> None:

@@ -177,7 +177,7 @@ class Recovery:
         with self._guard:
             left.all = False
             left.numbers.difference_update(numbers)
-            if not left.numbers:  # none was added meanwhile
+            if not left.numbers and self._left.get(name) is left:  # none was added meanwhile
                 del self._left[name]
 
     def _say(self, name: str, found: Collection[tuple[int, str, str]], missing: Collection[str]) -> None:
@@ -204,11 +204,16 @@ class Recovery:
 
     def _visit(self, name: str) -> None:
         left = self._left.get(name)
-        row = next(iter(self._journal.standing(name)), None)
         if left is None:
             return
-        if row is None:  # the queue forgot it in between
-            self._done(name, left, frozenset(left.numbers))
+        doubted = frozenset(left.numbers)
+        row = next(iter(self._journal.standing(name)), None)
+        if (
+            row is None
+        ):  # the queue forgot it in between, or whoever uses the mailbox is just putting it right, and says so itself
+            with left.mutex:
+                if self._left.get(name) is left:
+                    self._done(name, left, doubted)
             return
         mailbox = self._mailbox_of(row.recipient.user)
         try:

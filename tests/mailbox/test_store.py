@@ -401,6 +401,7 @@ class Appending(StoreCase):
                     raise OSError(errno.EIO, "Input/output error")
                 fsync(fd)
 
+            self.spool.mailbox(which).lock(create=True).release()
             with self.spool.mailbox(which).lock(create=True) as held:
                 held.append([ONE])
                 self.patch(os, "fsync", failing)
@@ -420,7 +421,7 @@ class Appending(StoreCase):
 
         self.patch(os, "fsync", remembering)
         mailbox = self.spool.mailbox()
-        mailbox.lock(create=True).release()
+        self.spool.put("ann", b"")
         # Made by a process that was killed before it could sync: the name may not be on the disk yet.
         with mailbox.lock(create=True) as held:
             held.append([ONE])
@@ -430,6 +431,21 @@ class Appending(StoreCase):
             held.append([ONE])
             held.sync()
         self.assertEqual(synced, [False, True, False, False])
+
+    def test_the_name_of_a_new_mailbox_is_synced_before_anybody_else_can_write_to_it(self) -> None:
+        synced: list[bool] = []
+        self.patch(os, "fsync", lambda fd: synced.append(stat.S_ISDIR(os.fstat(fd).st_mode)))
+        with self.spool.mailbox().lock(create=True) as held:
+            self.assertEqual(synced, [True])
+            held.append([ONE])
+            held.sync()
+        self.assertEqual(synced, [True, False])
+
+    def test_a_second_name_that_it_gets_while_it_is_locked_is_seen_too(self) -> None:
+        with self.spool.mailbox().lock(create=True) as held:
+            os.link(held.path, held.path + ".copy")
+            self.assertRaises(MailboxBusy, held.append, [ONE])
+        self.assertEqual(self.spool.content(), b"")
 
     def test_cutting_back_never_makes_it_longer(self) -> None:
         with self.spool.mailbox().lock(create=True) as held:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -104,6 +105,37 @@ class KillTests(CrashTestCase):
         self.assertTrue(any("A: not found in the mailbox of ann" in line for line in self.house.report))
         self.deliver_what_waits("ann")
         self.assertEqual(self.house.contents("ann"), OLD + OTHER + OLD + OTHER + piece("A"))
+
+    def test_a_mailbox_that_is_used_while_it_is_visited_is_put_right_once(self) -> None:
+        """Whoever uses it has let all rows wait again, and not yet said so, when the visit looks for them and finds none."""
+        self.house.put("ann", OLD)
+        self.begin("ann", "A")
+        self.restart()
+        recovery, journal = self.house.recovery, self.house.journal
+        unbegin = journal.unbegin
+        visit = threading.Thread(target=recovery.run)
+        asked = threading.Event()
+
+        def unbegin_and_be_slow(numbers: Any) -> Any:
+            unbegin(numbers).result()
+            visit.start()
+            asked.wait(10)  # for the visit to have looked
+            return unbegin([])
+
+        standing = journal.standing
+
+        def standing_and_say_so(name: str) -> Any:
+            rows = list(standing(name))
+            if not rows:
+                asked.set()
+            return iter(rows)
+
+        self.patch(journal, "unbegin", unbegin_and_be_slow)
+        self.patch(journal, "standing", standing_and_say_so)
+        self.house.mailbox_of(user("ann")).lock(create=False).release()
+        visit.join(10)
+        self.assertEqual(recovery.left, 0)
+        self.assertFalse(visit.is_alive())
 
     def test_what_was_only_intended_is_no_duplicate_when_it_comes(self) -> None:
         self.house.put("ann", OLD)
