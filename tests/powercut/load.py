@@ -26,7 +26,7 @@ from tests.powercut.recorder import Marks, compiled, environment
 USERS = tuple(f"user{number}" for number in range(12))
 PASSWORD = "secret"
 # Most mail is small. The others are larger than a journal's row takes, and than memory holds.
-SIZES = (300, 300, 900, 3000, 3000, 9000, 40_000, 150_000)
+SIZES = (300, 300, 900, 900, 3000, 3000, 9000, 9000, 30_000, 100_000)
 # Seconds that a sync takes: a slow disk, so that messages come together on one, and much is open at every moment.
 SYNC = 0.004
 # How a process that works on what a cut left sees the disk, beside the server's other settings.
@@ -69,7 +69,7 @@ def cheap_hash(password: str) -> PasswordHash:
     return PasswordHash(1, 1, 1, salt, hashlib.scrypt(password.encode(), salt=salt, n=2, r=1, p=1, dklen=32))
 
 
-def record_load(folder: str, seconds: float, seed: int, senders: int = 8, fetchers: int = 3) -> Recording:
+def record_load(folder: str, seconds: float, seed: int, senders: int = 8, fetchers: int = 4) -> Recording:
     """Some seconds of it. AssertionError where a client was told something that it should not have been."""
     os.makedirs(folder)
     server = RecordedServer(folder)
@@ -143,8 +143,8 @@ class Client:
                 if refused:
                     raise AssertionError(f"{token}: {refused}")
                 self._marks.put("answered", token=token)
-                if self._chance.random() < 0.1:
-                    time.sleep(0.05)
+                # On average they stand still half of the time, so that what is fetched keeps pace with what comes in.
+                time.sleep(self._chance.choice((0, 0, 0.02, 0.1)))
 
     def fetch(self, end: float) -> None:
         """Session after session: everything is fetched, and half of it deleted."""
