@@ -11,6 +11,11 @@ from lanmail.interfaces import User
 # aliases name, and, counted apart, so that nobody can break a list that they are on, those of users' .forward files.
 MAX_DEPTH = 50
 MAX_ADDRESSES = 10_000
+# How many .forward files of one user count for one recipient. With tags a user has as many as they please, each is looked for in their
+# home, and a stranger's RCPT must not make us do that ten thousand times.
+MAX_FILES = 10
+# How much is said in the log of one recipient's .forward files: whoever writes them must not fill it either.
+MAX_WARNINGS = 10
 # A rule is for people to read, and is kept with each mailbox.
 MAX_RULE = 500
 
@@ -35,12 +40,14 @@ class Destination:
 @dataclass(slots=True)
 class Following:
     """A .forward that is being followed. lost: members who do not get the mail. unfollowed: why more of it is not followed, and the
-    user's mailbox gets the mail as well; nobody who writes to the user needs to hear of that."""
+    user's mailbox gets the mail as well; nobody who writes to the user needs to hear of that. aliases: as Found's; apart from it, since
+    an alias that was cut short, or lost somebody, in one user's .forward is not done for those who get mail by it otherwise."""
 
     user: User
     name: str
     lost: list[Address] = field(default_factory=list)
     unfollowed: set[str] = field(default_factory=set)
+    aliases: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,11 @@ class Found:
     forwards: set[str] = field(default_factory=set)  # those that are done
     count: int = 0
     forward_count: int = 0
+    left_out: int = 0  # addresses of .forward files that the limits cut off
+    tags: dict[str, set[str]] = field(
+        default_factory=dict
+    )  # of each user, with which their .forward files were asked for
+    warnings: int = 0
 
     def add(self, user: User, delivered_to: Address, way: Way) -> None:
         to = Destination(user, self.original, delivered_to, way.sender, in_words(way.rule), way.expanded)
@@ -99,6 +111,13 @@ class Found:
     def exhausted(self, way: Way) -> bool:
         return self.endless if way.following is None else self.forward_count > MAX_ADDRESSES
 
+    def may_look(self, user: User, tag: str) -> bool:
+        """Whether one more .forward file of theirs counts."""
+        tags = self.tags.setdefault(user.name, set())
+        if len(tags) < MAX_FILES:
+            tags.add(tag)
+        return tag in tags
+
     def goes_on(self, way: Way) -> bool:
         """Count one more address. Whether there may be so many, so deep."""
         deep = len(way.rule) > MAX_DEPTH
@@ -109,6 +128,7 @@ class Found:
         self.forward_count += 1
         if deep or self.forward_count > MAX_ADDRESSES:
             way.following.unfollowed.add("it leads to too many addresses")
+            self.left_out += 1
             return False
         return True
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from lanmail.address import Address
 from lanmail.delivery.alias_syntax import Forward, Member
 from lanmail.delivery.aliases import Alias, Aliases
-from lanmail.delivery.found import Following, Found, Way, in_words
+from lanmail.delivery.found import MAX_WARNINGS, Following, Found, Way, in_words
 from lanmail.delivery.luser_relay import LuserRelay
 from lanmail.interfaces import Report, User, Users
 
@@ -133,8 +133,9 @@ class Members:
         elif alias.unusable or alias.incomplete:
             what = "leads to files or programs" if alias.unusable else "cannot be read whole"
             way.following.unfollowed.add(f"alias {alias.name} {what}")
-        if alias.name in found.aliases:
-            return found.aliases[alias.name]
+        done = found.aliases if way.following is None else way.following.aliases
+        if alias.name in done:
+            return done[alias.name]
         onward = way.by_name(alias.name, f"alias {alias.name}")
         onward = replace(
             onward,
@@ -146,7 +147,7 @@ class Members:
             something = await self._member(member, found, onward) or something
             if found.exhausted(onward):
                 break
-        found.aliases[alias.name] = something
+        done[alias.name] = something
         return something
 
     def _owner(self, alias: Alias) -> Address | None:
@@ -156,7 +157,9 @@ class Members:
         return Address(f"owner-{alias.name}", self._domains.origin)
 
     async def _user(self, user: User, tag: str, address: Address, found: Found, way: Way) -> bool:
-        forward = None if self._forwards is None else await self._forwards(user, tag)
+        forward = None
+        if self._forwards is not None and found.may_look(user, tag):
+            forward = await self._forwards(user, tag)
         if forward is None:
             found.add(user, address, way)
             return True
@@ -164,7 +167,8 @@ class Members:
         if key in way.forwards:
             # local(8): a user who stands in their own .forward, by whatever detour, means their own mailbox.
             if way.forwards[-1] != key:
-                self._report(
+                self._warn(
+                    found,
                     "warning: a loop: {way} leads back to {user}, whose mailbox gets the mail",
                     way=in_words(way.rule),
                     user=user.name,
@@ -187,12 +191,14 @@ class Members:
             expanded=way.expanded or len(forward.members) + forward.discards > 1,
         )
         found.discarded = found.discarded or forward.discards
-        something = forward.discards
+        something, left_out = forward.discards, found.left_out
         for member in forward.members:
             something = await self._member(member, found, onward) or something
             if found.exhausted(onward):
                 break
-        found.forwards.add(key)
+        # One that another's led to when that had led too far already is not done: whoever is on the same list may reach it properly.
+        if found.left_out == left_out:
+            found.forwards.add(key)
         keeps = forward.keeps or bool(following.unfollowed) or not something
         kept = "; the mailbox gets the mail" if keeps else ""
         troubles = sorted(following.unfollowed)
@@ -200,7 +206,8 @@ class Members:
             lost = ", ".join(map(str, following.lost[:10]))
             troubles.append(f"not delivered to {lost}, who are unknown or in other domains")
         if troubles:
-            self._report(
+            self._warn(
+                found,
                 "warning: {name} of {user}: {troubles}{kept}",
                 name=forward.name,
                 user=user.name,
@@ -209,6 +216,11 @@ class Members:
             )
         if keeps:
             found.add(user, address, way)
+
+    def _warn(self, found: Found, line: str, **fields: object) -> None:
+        found.warnings += 1
+        if found.warnings <= MAX_WARNINGS:
+            self._report(line, **fields)
 
     async def _root_for(self, address: Address, found: Found, way: Way) -> bool:
         """Mail for those who must exist, where neither alias nor user does. Whether that is what it was."""
@@ -221,7 +233,8 @@ class Members:
             onward = way.by_name("root", "admin_user")
             if await self._member(Member(Address(self._admin_user)), found, onward):
                 return True
-        self._report(
+        self._warn(
+            found,
             "warning: mail for root goes to the mailbox file root, which nobody reads; {advice}",
             advice="set admin_user, or an alias for root"
             if self._admin_user is None

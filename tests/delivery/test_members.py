@@ -167,6 +167,40 @@ class BoundsTests(RouterTestCase):
         self.assertTrue(house.report[0].startswith("warning: .forward of ann: it leads to too many addresses; not"))
         self.assertTrue(house.report[0].endswith("; the mailbox gets the mail"))
 
+    def test_a_file_that_leads_far_keeps_the_mail_from_nobody_else_on_the_list(self) -> None:
+        # With tags, one user alone has as many files as they please, and so a chain of any length.
+        self.patch(found, "MAX_DEPTH", 5)
+        for length in range(1, 7):
+            chain = {f"ann+{n}": f"ann+{n + 1}" for n in range(1, length)}
+            forwards = {"ann": "ann+1", **chain, f"ann+{length}": "staff, joe", "joe": "\\joe, sue"}
+            house = self.house(
+                *("ann", "bob", "eve", "joe", "sue"),
+                aliases="all: ann, staff, joe\nstaff: bob, eve\n",
+                forwards=forwards,
+                recipient_delimiter="+",
+            )
+            got = self.names(house, "<all@lan.example>")
+            self.assertEqual(sorted({*got, "ann"}), ["ann", "bob", "eve", "joe", "sue"], length)
+
+    def test_of_one_user_few_files_count_and_little_is_said(self) -> None:
+        # Each tag is looked for in a home, by whoever writes to the list, and each circle is a line in the log.
+        forwards = {f"ann+{n}": ", ".join(f"ann+{m}, Ann+{m}" for m in range(50) if m != n) for n in range(50)}
+        forwards["ann"] = ", ".join(forwards)
+        house = self.house("ann", "bob", aliases="all: ann, bob\n", forwards=forwards, recipient_delimiter="+")
+        self.assertEqual(self.names(house, "<all@lan.example>"), ["ann", "bob"])
+        self.assertLessEqual(len({asked for asked in house.forwards.asked if asked != "bob"}), found.MAX_FILES)
+        self.assertLessEqual(len(house.report), found.MAX_WARNINGS)
+
+    def test_what_a_list_loses_is_said_of_the_list_whoever_s_file_leads_to_it_as_well(self) -> None:
+        house = self.house(
+            *("ann", "bob"),
+            aliases="all: ann, bob, staff\nstaff: nobody\nx: ann, inner\ninner: bot\nbot: |bot\n",
+            forwards={"ann": "staff, inner, \\ann"},
+        )
+        self.assertEqual(self.names(house, "<all@lan.example>"), ["ann", "bob"])
+        self.assertIn("warning: alias all@lan.example: not delivered to nobody@lan.example, who", house.report[-1])
+        self.assertEqual(self.refusal(house, "<x@lan.example>")[:9], "550 5.3.5")
+
     def test_a_chain_too_long_ends_in_the_mailbox_where_it_became_so(self) -> None:
         self.patch(found, "MAX_DEPTH", 5)
         forwards = {f"u{n}": f"u{n + 1}" for n in range(10)}
