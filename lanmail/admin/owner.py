@@ -6,6 +6,9 @@ import os
 import pwd
 import stat
 
+from lanmail.address import canonical_domain
+from lanmail.maillog import printable
+
 
 class NotAllowed(Exception):
     """The text says who may, or what is missing."""
@@ -29,11 +32,18 @@ def become_owner(folder: str) -> None:
         raise NotAllowed(f"{folder} is not a folder")
     us = os.geteuid()
     if us == 0:
+        _load()
         os.setgroups([])
         os.setgid(found.st_gid)
         os.setuid(found.st_uid)
     elif us != found.st_uid:
         raise NotAllowed(f"only root and {_name(found.st_uid)} (mail_owner) may do this")
+
+
+def _load() -> None:
+    """What Python loads when text from outside first needs it. It may lie where the owner cannot read: in a Python of root's own."""
+    printable("\0")
+    canonical_domain("\u00e9.lan")
 
 
 def _name(uid: int) -> str:

@@ -45,7 +45,6 @@ def why_command(what: str, as_json: bool, since: float | None, everything: bool,
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that cannot show a letter shows its number
     folder = os.path.join(settings.queue_directory, "lanmail")
-    printable("\0")  # loads a codec of Python's, which may lie where the owner of the folder may not read
     try:
         become_owner(folder)
         stories = _stories(folder, settings)

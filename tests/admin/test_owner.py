@@ -23,6 +23,14 @@ except NotAllowed as reason:
 """
 
 
+# As if Python were root's own, below /root: nothing more of it can be loaded.
+READ = """
+sys.path[:] = []
+sys.path_importer_cache.clear()
+print(printable("\\x1b"), canonical_domain("m\\u00e9lanie.lan"))
+"""
+
+
 class OwnerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = os.path.abspath(self.mktemp())
@@ -50,16 +58,19 @@ class AsRootTests(SynchronousTestCase):
         os.mkdir(self.folder, 0o700)
         os.chown(self.folder, 1234, 4321)
 
-    def said(self, *more: str) -> str:
+    def said(self, *more: str, then: str = "") -> str:
         # The module by its text: whoever it becomes may not be allowed to read where it lies.
         source = Path(sys.modules[become_owner.__module__].__file__ or "").read_text()
-        script = f"{source}\n{BECOME}"
+        script = f"{source}\n{BECOME}\n{then}"
         done = subprocess.run([sys.executable, "-c", script, self.folder, *more], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout.strip()
 
     def test_root_becomes_the_owner_for_good_and_keeps_no_group(self) -> None:
         self.assertEqual(self.said(), "(1234, 1234, 1234) (4321, 4321, 4321) []")
+
+    def test_what_came_from_outside_can_be_told_with_a_python_that_only_root_may_read(self) -> None:
+        self.assertEqual(self.said(then=READ).splitlines()[1:], ["\\x1b xn--mlanie-bva.lan"])
 
     def test_anybody_else_is_told_who_may(self) -> None:
         self.assertIn("only root may do this", self.said("4321"))  # who may not even look
