@@ -28,8 +28,9 @@ there, the file is not yet cut, and again what is beyond the old length is their
 the result is theirs. (Without it one could not tell: what was appended after a cut may be equal, octet for octet, to what the
 cut removed: a copy of the last message.) Of the mark it is the first octet that says so, a NUL, with which nothing of theirs begins: a
 file system that cuts a file clears the rest of its last block first, and a power cut may leave that without the new length. For the
-same reason what ends the file goes by a journal too, unless it is the whole file. Octets of theirs beyond the old length make the rest of the work an expunge of its own,
-of what lies between the result and them, whose journal takes the place of the first in one rename.
+same reason what ends the file goes by a journal too, unless it is the whole file. Octets of theirs beyond the old length make the
+rest of the work an expunge of its own, of what lies between the result and them, whose journal takes the place of the first in one
+rename.
 
 If the file is not the one of the journal, or its landmarks are not where they must be, then somebody has rewritten it: what we would
 do to it now is wrong, and it is left alone. The journal is put aside under another name, for whoever wants to look into it.

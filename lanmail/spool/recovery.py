@@ -208,9 +208,8 @@ class Recovery:
             return
         doubted = frozenset(left.numbers)
         row = next(iter(self._journal.standing(name)), None)
-        if (
-            row is None
-        ):  # the queue forgot it in between, or whoever uses the mailbox is just putting it right, and says so itself
+        if row is None:
+            # The queue forgot it in between, or whoever uses the mailbox is just putting it right, and says so itself.
             with left.mutex:
                 if self._left.get(name) is left:
                     self._done(name, left, doubted)
