@@ -47,10 +47,15 @@ class Retrieve:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTls:
+    """STLS. Answer with ``starting_tls``, begin TLS, and then ``secured``. Until then nothing is understood."""
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """QUIT. Answer with ``committed`` once ``deleted`` are gone, or ``refuse`` when none of them is."""
 
     deleted: frozenset[int]
 
 
-Event = Authenticate | ListScan | ListUids | TellUid | Retrieve | Commit
+Event = Authenticate | ListScan | ListUids | TellUid | Retrieve | StartTls | Commit

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 from array import array
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IHandshakeListener, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.mail.interfaces import IMailboxPOP3, IServerFactoryPOP3
 from twisted.python.failure import Failure
@@ -23,13 +24,15 @@ from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import IMaildrop, Login, MessageGone, Torn, User
 from lanmail.mailbox.maildrop import MaildropInUse
 from lanmail.maillog import Logger
-from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, TellUid
+from lanmail.network import Peer
+from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, StartTls, TellUid
 from lanmail.pop3.marks import PIECE
 from lanmail.pop3.session import ERROR_LIMIT, STOPPING, Pop3Session
 from lanmail.pop3.stock import StockMaildrop
-from lanmail.rim import Carrier, Gone, peer_of
+from lanmail.rim import Carrier, Gone, is_tls, peer_of
 from lanmail.status import DeliveryFailure
 from lanmail.twisted_mail import pop3
+from lanmail.wire.terms import Terms
 
 # RFC 1939, 3: an autologout timer is of at least ten minutes. Before the login nothing obliges us to be patient.
 TIMEOUT = 600.0
@@ -46,7 +49,7 @@ _SLICE = 8192
 log = Logger("pop3")
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class LanPOP3(pop3.POP3):
     """One connection of a POP3 client. Of Twisted's POP3 it keeps the name, the attributes and ``authenticateUserPASS``.
 
@@ -73,6 +76,7 @@ class LanPOP3(pop3.POP3):
             implementation=factory.implementation,
             error_limit=factory.error_limit,
             refusal=refusal,
+            terms=factory.terms(self.peer),
         )
         self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
         self._attempt = b""  # whose password is being checked now
@@ -83,6 +87,14 @@ class LanPOP3(pop3.POP3):
         factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
+        if is_tls(self.transport):
+            self._carrier.await_handshake()
+
+    def handshakeCompleted(self) -> None:
+        """TLS has begun."""
+        self.peer = replace(self.peer, tls=True)
+        self.session.secured(self.factory.terms(self.peer))
+        self._carrier.handshaken()
 
     def dataReceived(self, data: bytes) -> None:
         self._carrier.received(data)
@@ -140,6 +152,9 @@ class LanPOP3(pop3.POP3):
                 await self._send_letter(event)
             case Commit():
                 await self._commit(event)
+            case StartTls():
+                self.session.starting_tls()
+                self._carrier.start_tls(self.factory.contexts)
 
     async def _log_in(self, event: Authenticate) -> None:
         told: dict[str, Any] = {"user": event.username, "method": event.method, "rip": self.peer.host}
@@ -301,6 +316,8 @@ class LanPOP3Factory(ServerFactory):
     portal: asked for IMaildrop, and for Twisted's own IMailbox where a realm has nothing better.
     clock: any IReactorTime. banner: the greeting behind ``+OK ``, without ``<``.
     login_timeout, timeout: seconds of silence before and after the login. takeover_after: see ``wanted``.
+    terms: what a client may do, by where it is and whether it speaks TLS. contexts: for STLS, as ITLSTransport takes them. A connection
+    that comes in wrapped in TLS is one of the same kind.
     """
 
     protocol: Any = LanPOP3
@@ -319,6 +336,8 @@ class LanPOP3Factory(ServerFactory):
         timeout: float = TIMEOUT,
         takeover_after: float = TAKEOVER_AFTER,
         error_limit: int = ERROR_LIMIT,
+        terms: Callable[[Peer], Terms] = lambda peer: Terms(login=True),
+        contexts: object = None,
     ) -> None:
         self.portal = portal
         self.clock = clock
@@ -328,6 +347,8 @@ class LanPOP3Factory(ServerFactory):
         self.timeout = timeout
         self.takeover_after = takeover_after
         self.error_limit = error_limit
+        self.terms = terms
+        self.contexts = contexts
         self.connections: Connections[LanPOP3] = Connections(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, TellUid
+from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, StartTls, TellUid
 from lanmail.pop3.marks import Marks, NoSuchLetter
 from lanmail.wire.conversation import Conversation, Turn
 from lanmail.wire.dots import stuff
 from lanmail.wire.lines import TooLong
 from lanmail.wire.sasl import MAX_LINE, MECHANISMS, Challenge, Claim, Exchange, SaslError
+from lanmail.wire.terms import Terms
 
 # RFC 2449, 4: a command with its line end has at most 255 octets. Passwords are longer than its authors thought.
 MAX_COMMAND = 512
@@ -21,6 +22,10 @@ MAX_COMMAND = 512
 ERROR_LIMIT = 20
 # Before the login there is little to say: a client that tries every mechanism it knows says a dozen things.
 PATIENCE = 100
+# A person reads this in a window of their mail program.
+NOT_IN_CLEAR = (
+    "[AUTH] Passwords are not taken in clear here: set your mail program to STARTTLS (or SSL/TLS), and try again"
+)
 STOPPING = "[SYS/TEMP] The service stops; please come back later"
 # More lines than any message has; a client that means "all of it" sends numbers like 999999999.
 _MANY_LINES = 2**31
@@ -31,12 +36,18 @@ class Pop3Session(Conversation[Event]):
 
     banner: what stands behind the first ``+OK ``. It must not hold ``<``, which would announce APOP (RFC 1939, 7).
     implementation: what CAPA says we are.
-    error_limit: after so many the conversation ends; a login forgives those before it.
+    error_limit: after so many the conversation ends; a login forgives those before it. terms: what the client may do.
     refusal: said instead of the banner, and all there is then (too many connections).
     """
 
     def __init__(
-        self, banner: str, *, implementation: str = "lanmail", error_limit: int = ERROR_LIMIT, refusal: str = ""
+        self,
+        banner: str,
+        *,
+        implementation: str = "lanmail",
+        error_limit: int = ERROR_LIMIT,
+        refusal: str = "",
+        terms: Terms = Terms(login=True),  # noqa: B008
     ) -> None:
         super().__init__()
         assert "<" not in banner, "a banner with < in it announces APOP"
@@ -44,6 +55,8 @@ class Pop3Session(Conversation[Event]):
         self._implementation = implementation
         self._error_limit = error_limit
         self._refusal = refusal
+        self._terms = terms
+        self._secure = False
         self._errors = 0
         self._commands_before_login = 0
         self._username: bytes | None = None
@@ -99,6 +112,20 @@ class Pop3Session(Conversation[Event]):
             self._error(text)
         else:
             self._line(f"-ERR {text}")
+
+    def starting_tls(self) -> None:
+        """To StartTls: TLS begins behind this answer."""
+        assert isinstance(self._outstanding, StartTls)
+        self._ok("Begin TLS now")
+
+    def secured(self, terms: Terms) -> None:
+        """TLS has begun. What was said before it counts for nothing, and what came with STLS is gone (RFC 2595, 4)."""
+        if self._awaiting:  # not so where TLS began before anything was said
+            self._answer_given()
+        self._input.discard()
+        self._terms = terms
+        self._secure = True
+        self._username = None
 
     def heading(self) -> bytes:
         """The first line of the outstanding answer of many lines."""
@@ -188,7 +215,14 @@ class Pop3Session(Conversation[Event]):
 
     # before the login
 
+    def _stls(self, _: list[bytes]) -> Event | Turn:
+        if self._secure:
+            return self._error("TLS is active already")
+        return StartTls() if self._terms.starttls else self._error("Unknown command")
+
     def _user(self, arguments: list[bytes]) -> Turn:
+        if not self._terms.login:
+            return self._error(NOT_IN_CLEAR)
         username = b" ".join(arguments)
         if b"\0" in username:
             return self._error("A user name holds no NUL")
@@ -207,7 +241,9 @@ class Pop3Session(Conversation[Event]):
     def _auth(self, arguments: list[bytes]) -> Event | Turn:
         if not arguments:
             # In no RFC that counts; Mozilla and Outlook of 2003 ask so before they believe CAPA.
-            return self._lines("Supported authentication mechanisms follow", MECHANISMS)
+            return self._lines("Supported authentication mechanisms follow", MECHANISMS if self._terms.login else ())
+        if not self._terms.login:
+            return self._error(NOT_IN_CLEAR)
         self._username = None
         self._mechanism = arguments[0].decode("ascii", "replace").upper()
         try:
@@ -245,8 +281,8 @@ class Pop3Session(Conversation[Event]):
             (
                 "TOP",
                 "UIDL",
-                "USER",
-                f"SASL {' '.join(MECHANISMS)}",
+                *(("USER", f"SASL {' '.join(MECHANISMS)}") if self._terms.login else ()),
+                *(("STLS",) if self._terms.starttls and not self.is_open else ()),
                 "RESP-CODES",
                 "AUTH-RESP-CODE",
                 "PIPELINING",
@@ -344,6 +380,7 @@ _BEFORE_LOGIN: _Verbs = {
     b"CAPA": (0, 0, Pop3Session._capa),
     b"PASS": (1, 1, Pop3Session._pass),
     b"QUIT": (0, 0, Pop3Session._quit),
+    b"STLS": (0, 0, Pop3Session._stls),
     # No name has a space in it; whoever sends one hears so after PASS, like anybody who is not known here.
     b"USER": (1, MAX_COMMAND, Pop3Session._user),
 }

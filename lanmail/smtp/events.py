@@ -52,8 +52,13 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True)
+class StartTls:
+    """TLS is to begin once the reply is sent, and then ``secured``. Until then nothing is understood; what was said before is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """So many errors were made that the next reply is held back: wait for ``error_sleep_time``, then accept."""
 
 
-Event = Mail | Recipient | Data | Content | EndOfMessage | Reset | Auth | Hold
+Event = Mail | Recipient | Data | Content | EndOfMessage | Reset | Auth | StartTls | Hold

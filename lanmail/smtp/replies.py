@@ -6,6 +6,7 @@ import re
 
 from lanmail.status import Status
 from lanmail.wire.sasl import MECHANISMS
+from lanmail.wire.terms import Terms
 
 # RFC 5321, 4.5.3.1.5: a reply line holds 512 octets with its CRLF.
 _MAX_REPLY = 510
@@ -35,6 +36,10 @@ TOO_MANY_RECIPIENTS = Status(452, "4.5.3", "Error: too many recipients")
 SIZE_ANNOUNCED = Status(552, "5.3.4", "Message size exceeds fixed limit")
 TOO_LARGE = Status(552, "5.3.4", "Error: message file too big")
 
+TLS_READY = Status(220, "2.0.0", "Ready to start TLS")
+TLS_ACTIVE = Status(554, "5.5.1", "Error: TLS already active")
+TLS_NOT_OFFERED = Status(502, "5.5.1", "Error: command not implemented")
+
 AUTH_NOT_OFFERED = Status(503, "5.5.1", "Error: authentication not enabled")
 AUTH_AGAIN = Status(503, "5.5.1", "Error: already authenticated")
 AUTH_IN_MAIL = Status(503, "5.5.1", "Error: MAIL transaction in progress")
@@ -48,10 +53,12 @@ NON_SMTP = Status(221, "2.7.0", "Error: I can break rules, too. Goodbye.")
 BROKEN = Status(451, "4.3.0", "Error: something went wrong here, try again later")
 
 
-def offers(hostname: str, size_limit: int, auth: bool) -> bytes:
+def offers(hostname: str, size_limit: int, terms: Terms) -> bytes:
     """What EHLO is answered: our name, and what we can."""
     words = [hostname, "PIPELINING", f"SIZE {size_limit}" if size_limit else "SIZE", "VRFY"]
-    if auth:
+    if terms.starttls:
+        words.append("STARTTLS")
+    if terms.login:
         words.append("AUTH " + " ".join(MECHANISMS))
     words += ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"]
     return "".join([f"250-{word}\r\n" for word in words[:-1]] + [f"250 {words[-1]}\r\n"]).encode()

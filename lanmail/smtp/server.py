@@ -6,13 +6,14 @@ Of Twisted's ESMTP the name is kept, its attributes and its hooks; from ``dataRe
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from twisted.cred.credentials import Anonymous, ICredentials
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IHandshakeListener, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from twisted.python.failure import Failure
@@ -23,21 +24,21 @@ from lanmail.admission import Admission
 from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import Greeting, Incoming, ITransactions, Login
 from lanmail.maillog import Logger
-from lanmail.rim import Carrier, peer_of
+from lanmail.network import Peer
+from lanmail.rim import Carrier, is_tls, peer_of, tls_of
 from lanmail.smtp import replies
-from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
+from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset, StartTls
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.session import SmtpSession
 from lanmail.smtp.stock import StockTransactions
 from lanmail.status import DeliveryFailure, PermanentFailure, Status
 from lanmail.twisted_mail import smtp
-
-_LOGIN_NEEDED = Status(530, "5.7.0", "Authentication required")
+from lanmail.wire.terms import LOGIN_FIRST, Terms
 
 log = Logger("smtpd")
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class LanSMTP(smtp.ESMTP):
     """One connection of an SMTP client.
 
@@ -65,7 +66,7 @@ class LanSMTP(smtp.ESMTP):
             factory.hostname,
             factory.banner,
             log.report,
-            offer_auth=factory.offer_auth,
+            terms=factory.terms(self.peer),
             refusal=self._refusal,
             refused=factory.refused,
         )
@@ -73,6 +74,18 @@ class LanSMTP(smtp.ESMTP):
         factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
+        if is_tls(self.transport):
+            self._carrier.await_handshake()
+
+    def handshakeCompleted(self) -> None:
+        """TLS has begun: whoever the client was before, it is nobody yet (RFC 3207, 4.2)."""
+        self.peer = replace(self.peer, tls=True)
+        self._log_out()
+        log.info(
+            "Anonymous TLS connection established from {client}: {how}", client=self._client, how=tls_of(self.transport)
+        )
+        self.session.secured(self.factory.terms(self.peer))
+        self._carrier.handshaken()
 
     def dataReceived(self, data: bytes) -> None:
         self._carrier.received(data)
@@ -124,6 +137,8 @@ class LanSMTP(smtp.ESMTP):
                     self._forget()
                 case Auth():
                     await self._log_in(event)
+                case StartTls():
+                    self._forget()
                 case Hold():
                     await deferLater(self.factory.clock, self.factory.limits.error_sleep_time)
         except DeliveryFailure as failure:
@@ -131,6 +146,8 @@ class LanSMTP(smtp.ESMTP):
             self.session.refuse(failure.status, told=not isinstance(self._transactions, StockTransactions))
         else:
             self.session.accept(queue_id)
+            if isinstance(event, StartTls):
+                self._carrier.start_tls(self.factory.contexts)
 
     @property
     def _avatar(self) -> ITransactions:
@@ -156,7 +173,7 @@ class LanSMTP(smtp.ESMTP):
             try:
                 self._take(*await self._ask(Anonymous()))
             except (UnauthorizedLogin, UnhandledCredentials):
-                raise PermanentFailure(_LOGIN_NEEDED) from None
+                raise PermanentFailure(LOGIN_FIRST) from None
         return self._avatar
 
     async def _log_in(self, event: Auth) -> None:
@@ -214,7 +231,9 @@ class LanSMTPFactory(smtp.SMTPFactory):
     """Makes a LanSMTP for every connection, and knows those that are open.
 
     portal: asked for ITransactions, and for Twisted's own IMessageDelivery where a realm has nothing better.
-    hostname: ``myhostname``. banner: what follows ``220 ``. clock: any IReactorTime. offer_auth: whether AUTH is announced.
+    hostname: ``myhostname``. banner: what follows ``220 ``. clock: any IReactorTime.
+    terms: what a client may do, by where it is and whether it speaks TLS. contexts: for STARTTLS, as ITLSTransport takes them.
+    A connection that comes in wrapped in TLS is one of the same kind.
     refused: is told every reply that says no: client, verb, status.
     """
 
@@ -230,7 +249,8 @@ class LanSMTPFactory(smtp.SMTPFactory):
         limits: SmtpLimits,
         admission: Admission,
         clock: IReactorTime,
-        offer_auth: bool = False,
+        terms: Callable[[Peer], Terms] = lambda peer: Terms(),
+        contexts: object = None,
         refused: Callable[[str, str, Status], None] = lambda client, verb, status: None,
     ) -> None:
         super().__init__(portal)  # type: ignore[no-untyped-call]
@@ -240,7 +260,8 @@ class LanSMTPFactory(smtp.SMTPFactory):
         self.limits = limits
         self.admission = admission
         self.clock = clock
-        self.offer_auth = offer_auth
+        self.terms = terms
+        self.contexts = contexts
         self.refused = refused
         self.connections: Connections[LanSMTP] = Connections(clock)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lanmail.interfaces import Greeting, Report
 from lanmail.smtp import grammar, replies
-from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset
+from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset, StartTls
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.story import Story
 from lanmail.smtp.tally import UNKNOWN
@@ -17,6 +17,11 @@ from lanmail.status import Status
 from lanmail.wire import sasl
 from lanmail.wire.conversation import Conversation, Turn
 from lanmail.wire.lines import TooLong
+from lanmail.wire.terms import Terms
+
+_IN_CLEAR = Terms()
+# What may be said where TLS must come first (Postfix: smtpd_cmd_flags, SMTPD_CMD_FLAG_PRE_TLS).
+_BEFORE_TLS = frozenset(("EHLO", "HELO", "STARTTLS", "NOOP", "QUIT", "HELP"))
 
 
 @dataclass(slots=True)
@@ -32,7 +37,7 @@ class SmtpSession(Conversation[Event]):
 
     client: who it is in the log, as Postfix writes it: ``unknown[192.168.1.5]``.
     hostname: who we are (``myhostname``). banner: what follows ``220`` (``smtpd_banner``, expanded).
-    report: takes the lines of the log. offer_auth: whether AUTH is announced and understood. refusal: said instead of
+    report: takes the lines of the log. terms: what the client may do. refusal: said instead of
     the greeting, where the client cannot be served now. refused: is told every reply that says no: client, verb, status.
     """
 
@@ -44,7 +49,7 @@ class SmtpSession(Conversation[Event]):
         banner: str,
         report: Report,
         *,
-        offer_auth: bool = False,
+        terms: Terms = _IN_CLEAR,
         refusal: Status | None = None,
         refused: Callable[[str, str, Status], None] = lambda client, verb, status: None,
     ) -> None:
@@ -53,7 +58,8 @@ class SmtpSession(Conversation[Event]):
         self._hostname = hostname
         self._banner = banner
         self._story = Story(client, report)
-        self._offer_auth = offer_auth
+        self._terms = terms
+        self._secure = False
         self._refusal = refusal
         self._client = client
         self._tell_refused = refused
@@ -73,6 +79,7 @@ class SmtpSession(Conversation[Event]):
             "HELO": self._helo,
             "EHLO": self._ehlo,
             "AUTH": self._auth,
+            "STARTTLS": self._starttls,
             "MAIL": self._mail,
             "RCPT": self._rcpt,
             "DATA": self._data,
@@ -108,6 +115,9 @@ class SmtpSession(Conversation[Event]):
                 reply, self._after_reset = self._after_reset, None
                 if reply is not None:
                     self._done(reply)
+            case StartTls():
+                self._done(replies.TLS_READY)
+                self._awaiting = True  # until ``secured``
             case Auth():
                 self.authenticated = True
                 self._done(replies.AUTHENTICATED)
@@ -138,6 +148,17 @@ class SmtpSession(Conversation[Event]):
                 if isinstance(asked, Data):
                     self._transaction = None
                 self._refused(status)
+
+    def secured(self, terms: Terms) -> None:
+        """TLS has begun. What was said before it counts for nothing, and what came with STARTTLS is gone (RFC 3207, 4.2)."""
+        if self._awaiting:  # not so where TLS began before anything was said
+            self._answered()
+        self._input.discard()
+        self._terms = terms
+        self._secure = True
+        self.greeting = None
+        self.authenticated = False
+        self._transaction = None
 
     def fail(self) -> None:
         if isinstance(self._asked, Reset | Hold):
@@ -208,6 +229,8 @@ class SmtpSession(Conversation[Event]):
             return self._not_a_command(verb, line)
         self._verb = verb
         self._story.tally.given(verb)
+        if self._terms.first is not None and verb not in _BEFORE_TLS:
+            return self._refused(self._terms.first)
         if verb in ("HELO", "EHLO", "RSET", "NOOP", "VRFY", "HELP"):
             self._junk += 1
             if self._junk > self._limits.junk_command_limit:
@@ -241,13 +264,15 @@ class SmtpSession(Conversation[Event]):
 
     def _ehlo(self, argument: bytes) -> Event | Turn:
         self.greeting = Greeting(grammar.client_name(argument, "EHLO"), extended=True)
-        return self._begin_anew(replies.offers(self._hostname, self._limits.message_size_limit, self._offer_auth))
+        return self._begin_anew(replies.offers(self._hostname, self._limits.message_size_limit, self._terms))
 
     def _mail(self, argument: bytes) -> Event | Turn:
         # No greeting is asked for (Postfix: smtpd_helo_required = no): old printers and scripts begin with MAIL.
         if self._transaction is not None:
             return self._refused(replies.NESTED_MAIL)
-        mail = Mail(*grammar.mail(argument, offers_auth=self._offer_auth))
+        if self._terms.mail is not None and not self.authenticated:
+            return self._refused(self._terms.mail)
+        mail = Mail(*grammar.mail(argument, offers_auth=self._terms.login))
         limit = self._limits.message_size_limit
         if limit and (mail.parameters.size or 0) > limit:
             self._reject(replies.SIZE_ANNOUNCED, mail)
@@ -324,10 +349,21 @@ class SmtpSession(Conversation[Event]):
         self._transaction = None
         return self._refused(text.verdict)
 
+    # TLS (RFC 3207)
+
+    def _starttls(self, argument: bytes) -> Event | Turn:
+        if argument:
+            return self._refused(grammar.syntax("STARTTLS"))
+        if self._secure:
+            return self._refused(replies.TLS_ACTIVE)
+        if not self._terms.starttls:
+            return self._refused(replies.TLS_NOT_OFFERED)
+        return StartTls()
+
     # AUTH (RFC 4954)
 
     def _auth(self, argument: bytes) -> Event | Turn:
-        if not self._offer_auth:
+        if not self._terms.login:
             return self._refused(replies.AUTH_NOT_OFFERED)
         if self.greeting is None or not self.greeting.extended:
             return self._refused(replies.GREET_FIRST)

@@ -20,6 +20,7 @@ from lanmail.network import Networks, Peer
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.server import LanSMTPFactory
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
+from lanmail.wire.terms import Terms
 from tests.dialogue import MemoryTransport
 
 HOSTNAME = "srvlinux.iscb-corporation.com"
@@ -188,7 +189,7 @@ class Door:
             limits=limits or SmtpLimits(),
             admission=self.admission,
             clock=self.clock,
-            offer_auth=offer_auth,
+            terms=lambda peer: Terms(login=offer_auth),
         )
 
     def report(self, line: str, /, **fields: object) -> None:

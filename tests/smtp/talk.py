@@ -8,6 +8,7 @@ from lanmail.smtp.events import Content, EndOfMessage, Event, Recipient
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.session import SmtpSession
 from lanmail.status import Status
+from lanmail.wire.terms import Terms
 from tests.smtp.fakes import BANNER, HOSTNAME, NOBODY
 
 LIMITS = SmtpLimits(error_sleep_time=0)
@@ -20,7 +21,7 @@ class Talk:
     def __init__(self, limits: SmtpLimits = LIMITS, *, offer_auth: bool = False) -> None:
         self.reports: list[str] = []
         self.session = SmtpSession(
-            "unknown[192.168.1.5]", limits, HOSTNAME, BANNER, self._report, offer_auth=offer_auth
+            "unknown[192.168.1.5]", limits, HOSTNAME, BANNER, self._report, terms=Terms(login=offer_auth)
         )
         self.events: list[Event] = []
         self.decide: Callable[[Event], Status | None] = self._decide
