@@ -55,8 +55,12 @@ class SystemDisk:
     def open(self, path: str, *, create: bool) -> int:
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
         fd = os.open(path, flags | os.O_CREAT | os.O_TRUNC if create else flags, 0o600)
-        if create:
-            os.fchmod(fd, 0o600)
+        try:
+            if create:
+                os.fchmod(fd, 0o600)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def close(self, fd: int) -> None:

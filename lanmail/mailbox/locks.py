@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lanmail.status import Status, TemporaryFailure
@@ -88,9 +89,14 @@ def lock_kernel(fd: int, path: str, *, ofd: bool = True, flock: bool = False) ->
 
 
 def unlock_kernel(fd: int) -> None:
-    """Let go now. Closing is not enough: a child that was just forked has the same open file until it executes its program."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_UNLCK))
-    fcntl.flock(fd, fcntl.LOCK_UN)
+    """Let go now. Closing is not enough: a child that was just forked has the same open file until it executes its program.
+
+    Never raises: where a file system cannot be told (NFS without its server), closing has to do, and what was done stays done.
+    """
+    with suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_UNLCK))
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def named(pid: int) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lanmail.spool.database import connect_to_read
+from lanmail.spool.database import code_of, connect_to_read
 from lanmail.spool.entries import Intent, Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder
 from lanmail.spool.rows import (
@@ -72,6 +72,8 @@ FOUND = f"SELECT number, last, {MESSAGE}, octets, name FROM message WHERE queue_
 TEXT = "SELECT text FROM message WHERE queue_id = ?"
 NAMED = "SELECT name FROM message WHERE name IS NOT NULL"
 
+# What SQLite says of octets that are not to be had any more, and not of a file that is locked, or of too many that are open.
+_LOST = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _READ_ERROR = Status(451, "4.3.0", "Error: queue file read error")
 
 
@@ -208,7 +210,9 @@ class Reading:
             with self._connection() as db:
                 row = db.execute(TEXT, (queue_id,)).fetchone()
         except TemporaryFailure as failure:
-            raise OSError(errno.EIO, str(failure.__cause__), self._path) from failure
+            # EIO is for good, to whoever asks; EAGAIN passes.
+            lost = isinstance(failure.__cause__, sqlite3.Error) and code_of(failure.__cause__) in _LOST
+            raise OSError(errno.EIO if lost else errno.EAGAIN, str(failure.__cause__), self._path) from failure
         if row is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self._path}: {queue_id}")
         return bytes(row[0])

@@ -5,6 +5,7 @@ Nothing is written here. Bodies go by in pieces; of a row no more is kept than a
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,8 +36,12 @@ class Spot:
     unwritten: bool = False
 
 
+# What says that a text will not be readable the next time either. All else passes: too many open files, a journal that is locked.
+_LOST = frozenset((errno.ENOENT, errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA, errno.ELOOP))
+
+
 class _Unreadable(Exception):
-    """The text of a message cannot be read."""
+    """The text of a message cannot be read, and never will be."""
 
 
 class Whereabouts:
@@ -172,6 +177,8 @@ def _octets(row: Standing) -> Iterator[bytes]:
     try:
         yield from row.content.pieces()
     except OSError as error:
+        if error.errno not in _LOST:
+            raise
         raise _Unreadable from error
 
 

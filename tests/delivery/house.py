@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -72,6 +73,7 @@ class House:
         boot: str | None = None,
         delivery_limit: int = 0,
         drop_headers: tuple[str, ...] = ("bcc", "content-length", "resent-bcc", "return-path"),
+        journal: Mapping[str, Any] = MappingProxyType({}),
         **router: Any,
     ) -> None:
         self.folder = os.path.abspath(folder)
@@ -88,7 +90,7 @@ class House:
             self.write_aliases(aliases)
         self.aliases = Aliases([self.alias_file] if aliases is not None else [], self.report, self.clock.seconds)
         self.incoming = IncomingFolder(os.path.join(self.state, "incoming"), in_thread, self.report)
-        self.journal = Journal(os.path.join(self.state, "journal-0"), self.incoming, self.report)
+        self.journal = Journal(os.path.join(self.state, "journal-0"), self.incoming, self.report, **journal)
         self.journal.start()
         self.boot = SYSTEM.boot() if boot is None else boot
         self.told: list[tuple[str, str, dict[str, str | float]]] = []
