@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import pwd
 import sys
+import time
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.application.twist._options import TwistOptions
@@ -94,6 +95,7 @@ def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: Tr
         _end(*refusal(reading))
     from twisted.internet import reactor
 
+    go_steadily(reactor)
     settings = reading.accepted()
     owner = pwd.getpwnam(settings.mail_owner)  # it exists: the reading looked
     state = StateFolder(settings.queue_directory, owner.pw_uid, owner.pw_gid)
@@ -106,6 +108,17 @@ def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: Tr
             _say(trial.page(*(port.place for port in ports)))
 
     return LanMail(settings, [*reading.warnings, *ground], state, ports, foreign, reactor, show_page)
+
+
+def go_steadily(reactor: Any) -> None:
+    """Have the reactor time by a clock that never jumps. Its own is the one on the wall.
+
+    Set back by a day, that one stops every timer for a day: nothing that is locked or deferred would be tried, no mailbox flushed. Set
+    right after a start in 1970, it makes all of them due at once, and cuts off every client. What is under way by the old clock would
+    be late by years, so where anything is, somebody else's reactor is left as it is.
+    """
+    if not reactor.getDelayedCalls():
+        reactor.seconds = time.monotonic
 
 
 def _end(*lines: str) -> NoReturn:
