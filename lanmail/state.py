@@ -92,7 +92,12 @@ class StateFolder:
 
     @staticmethod
     def _lock_it(path: str) -> int:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            # We write into it, and as root give it away.
+            os.close(fd)
+            raise StateTrouble(f"{path} is not a file of its own, but a link or something else; remove it")
         try:
             # flock belongs to the open file: it survives twistd's fork into the background, and ends with the last of us.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

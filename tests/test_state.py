@@ -77,6 +77,19 @@ class StateTests(SynchronousTestCase):
         self.assertRaises(StateTrouble, StateFolder, self.queue, self.uid, self.gid)
         self.assertEqual(os.listdir(elsewhere), [])
 
+    def test_a_lock_that_is_a_link_is_neither_written_nor_given_away(self) -> None:
+        StateFolder(self.queue, self.uid, self.gid).release()
+        lock, precious = os.path.join(self.queue, "lanmail", "lock"), os.path.abspath(self.mktemp())
+        with open(precious, "w", encoding="ascii") as file:
+            file.write("root's")
+        os.unlink(lock)
+        os.link(precious, lock)
+        error = self.assertRaises(StateTrouble, StateFolder, self.queue, self.uid, self.gid)
+        self.assertIn(f"{lock} is not a file of its own", str(error))
+        os.unlink(lock)
+        os.mkfifo(lock)
+        self.assertRaises(StateTrouble, StateFolder, self.queue, self.uid, self.gid)
+
     def test_somebody_elses_folder_is_refused(self) -> None:
         if os.geteuid() != 0:
             raise SkipTest("only root can give a folder away")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 
 from lanmail.mailbox.mbox import quoted
-from lanmail.spool.incoming import IN_MEMORY, Content, IncomingFolder, storage_failure
+from lanmail.spool.incoming import IN_MEMORY, Content, IncomingFolder, opened, storage_failure
 
 
 def written(folder: IncomingFolder, queue_id: str, text: Iterable[bytes]) -> Content:
@@ -34,7 +34,7 @@ def written(folder: IncomingFolder, queue_id: str, text: Iterable[bytes]) -> Con
 
 def _file(folder: IncomingFolder, queue_id: str, first: Iterable[bytes], rest: Iterable[bytes]) -> Content:
     path = folder.path_of(queue_id)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         os.fchmod(fd, 0o600)
         size = sum(_write(fd, piece) for pieces in (first, rest) for piece in pieces)

@@ -133,7 +133,9 @@ def status_of(path: str, error: BaseException) -> Status:
 def try_the_disk(path: str) -> None:
     """Have something written and flushed beside the journal, and remove it. Blocks; OSError."""
     name = path + "-probe"
-    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with suppress(FileNotFoundError):
+        os.unlink(name)  # a crash left it, or it is somebody's link to a file that is not ours to write
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         rest = memoryview(bytes(_ROOM))
         while rest:

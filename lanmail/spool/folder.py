@@ -12,7 +12,7 @@ class Folder:
         """OSError where the folder cannot be made."""
         self.path = path
         os.makedirs(path, mode=0o700, exist_ok=True)
-        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def names(self) -> list[str]:
         """Of the files that are there, in order; by their queue ids, that is of their age."""

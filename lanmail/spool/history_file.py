@@ -239,8 +239,10 @@ def _make(path: str) -> None:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise Damaged(f"{path} is not a file of its own")
+        _check(path, found)
+        for name in (path + "-wal", path + "-shm"):
+            with suppress(FileNotFoundError):
+                _check(name, os.lstat(name))
         if stat.S_IMODE(found.st_mode) != 0o600:
             os.fchmod(fd, 0o600)
         if os.geteuid() == 0:
@@ -248,6 +250,12 @@ def _make(path: str) -> None:
             os.fchown(fd, folder.st_uid, folder.st_gid)
     finally:
         os.close(fd)
+
+
+def _check(path: str, found: os.stat_result) -> None:
+    """SQLite gives its other two files to the owner of this one, and cuts them, whatever they are."""
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        raise Damaged(f"{path} is not a file of its own")
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator
 
@@ -33,6 +34,20 @@ def storage_failure(error: OSError) -> TemporaryFailure:
     return TemporaryFailure(Status(451, "4.3.0", "Error: queue file write error"))
 
 
+def opened(path: str, flags: int) -> int:
+    """A file of the incoming folder. OSError.
+
+    No link is followed, in the file's place or the folder's: we may be root, and whoever became the owner of what the folder lies in
+    would have us write mail into a folder of root's, or read what only root may.
+    """
+    folder, name = os.path.split(path)
+    inside = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=inside)
+    finally:
+        os.close(inside)
+
+
 class Content:
     """The text of a whole message as it will stand in every mailbox, behind what each copy has of its own.
 
@@ -53,8 +68,10 @@ class Content:
         if self.name is None:
             yield self.memory
             return
-        fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = opened(self.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
+            if (found := os.fstat(fd)).st_nlink > 1 or not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EIO, "a message's file is a link or something else", self.path)
             position = 0
             while position < self.size:
                 piece = os.pread(fd, min(PIECE, self.size - position), position)
@@ -88,7 +105,7 @@ class IncomingFolder(Folder):
         """The file of this content, and its name, are on stable storage. Blocks; OSError."""
         if content.name is None:
             return
-        fd = os.open(content.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = opened(content.path, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:
@@ -212,8 +229,7 @@ class _GrowingFile:
             if self._removed:
                 return
             if self._fd is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._fd = os.open(self.path, flags, 0o600)
+                self._fd = opened(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             view = memoryview(b"".join(pieces))
             while view:
                 view = view[os.write(self._fd, view) :]

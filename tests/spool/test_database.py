@@ -6,7 +6,7 @@ import stat
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from lanmail.spool.database import JournalTrouble, connect, connect_to_read
+from lanmail.spool.database import JournalTrouble, connect, connect_to_read, try_the_disk
 from lanmail.spool.schema import APPLICATION_ID, MIGRATIONS, migrate
 from tests.spool.journals import JournalTestCase
 
@@ -101,6 +101,17 @@ class RefusedTests(DatabaseCase):
     def test_a_log_that_is_a_link_is_refused(self) -> None:
         os.symlink("/etc/passwd", self.path + "-wal")
         self.assertIn("-wal is not a file of its own", str(self.assertRaises(JournalTrouble, connect, self.path)))
+
+    def test_the_disk_is_not_tried_on_somebody_s_link_or_fifo(self) -> None:
+        precious, probe = os.path.join(self.folder, "precious"), self.path + "-probe"
+        with open(precious, "w") as file:
+            file.write("root's")
+        for put in (lambda: os.link(precious, probe), lambda: os.symlink(precious, probe), lambda: os.mkfifo(probe)):
+            put()
+            try_the_disk(self.path)
+        with open(precious) as file:
+            self.assertEqual(file.read(), "root's")
+        self.assertEqual(os.listdir(self.folder), ["precious"])
 
     def test_somebody_elses_file_is_refused(self) -> None:
         if os.geteuid() != 0:

@@ -74,6 +74,21 @@ class HistoryFileTests(SynchronousTestCase):
         os.link(target, self.path)
         self.assertRaises(Damaged, HistoryFile, self.path, NOON)
 
+    def test_nor_one_in_the_place_of_its_other_two_files(self) -> None:
+        self.open().close()
+        precious = self.path + ".precious"
+        for name in ("-wal", "-shm"):
+            for put in (os.link, os.symlink):
+                with open(precious, "w") as file:
+                    file.write("root's")
+                put(precious, self.path + name)
+                self.assertIn(
+                    f"{name} is not a file of its own", str(self.assertRaises(Damaged, HistoryFile, self.path, NOON))
+                )
+                with open(precious) as file:
+                    self.assertEqual(file.read(), "root's")
+                os.unlink(self.path + name)
+
     def test_a_later_release_s_is_left_alone(self) -> None:
         self.open().close()
         connection = sqlite3.connect(self.path)

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.message import TopHeader
+from lanmail.queue.written import written
 from lanmail.spool import incoming
 from lanmail.spool.incoming import Content, IncomingFolder, IncomingMessage
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
@@ -200,6 +201,30 @@ class TroubleTests(IncomingTestCase):
         self.failureResultOf(Deferred.fromCoroutine(message.commit()), TemporaryFailure)
         with open(other) as file:
             self.assertEqual(file.read(), "another's")
+
+    def test_a_link_in_the_folder_s_place_leads_nowhere(self) -> None:
+        elsewhere = self.path + ".elsewhere"
+        os.mkdir(elsewhere)
+        os.rename(self.path, self.path + ".away")
+        os.symlink(elsewhere, self.path)
+        message = self.message()
+        self.write(message, b"x" * 100_000)
+        self.failureResultOf(Deferred.fromCoroutine(message.commit()), TemporaryFailure)
+        self.assertRaises(TemporaryFailure, written, self.folder, "222CF6745E", [b"x" * 100_000])
+        self.assertEqual(os.listdir(elsewhere), [])
+        with open(os.path.join(elsewhere, "shadow"), "w") as file:
+            file.write("root's")
+        content = Content(6, name="shadow", path=os.path.join(self.path, "shadow"))
+        self.assertRaises(OSError, list, content.pieces())
+
+    def test_a_link_in_a_message_s_place_is_not_read(self) -> None:
+        with open(self.path + ".precious", "w") as file:
+            file.write("root's")
+        for put in (os.link, os.symlink):
+            put(self.path + ".precious", os.path.join(self.path, "X"))
+            content = Content(6, name="X", path=os.path.join(self.path, "X"))
+            self.assertRaises(OSError, list, content.pieces())
+            content.discard()
 
     def test_a_file_that_lost_its_end_is_not_taken_for_the_message(self) -> None:
         async def shorten(content: Content) -> str:
