@@ -43,6 +43,11 @@ def piece_at(fd: int, start: int, octets: Callable[[], Iterable[bytes]], *, hole
     return max(pieces, key=lambda piece: (piece.whole, piece.end), default=None)
 
 
+def piece_from(fd: int, begin: int, octets: Iterable[bytes], *, holes: bool) -> Piece | None:
+    """The same of a copy that was moved: ``begin`` is where its own octets begin now, behind whatever separates it. Raises OSError."""
+    return _piece(fd, begin, os.fstat(fd).st_size, b"", octets, holes)
+
+
 def to_take_out(pieces: Iterable[Piece], size: int) -> list[tuple[int, int]]:
     """The ranges that rid a file of ``size`` octets of these, in order and apart.
 

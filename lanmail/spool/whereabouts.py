@@ -16,7 +16,7 @@ from lanmail.mailbox.store import LockedMailbox
 from lanmail.mailbox.uidl import identify, identity_of
 from lanmail.mailbox.windows import Changed
 from lanmail.spool.journal import Standing
-from lanmail.spool.torn import Piece, overlaps, piece_at
+from lanmail.spool.torn import Piece, overlaps, piece_at, piece_from
 
 # A program that ignores locks may write while we read. After so many tries it is its turn to stop.
 _TRIES = 3
@@ -89,12 +89,14 @@ class Whereabouts:
                 unsure[row.recipient.number] = piece
         if not unsure:
             return
-        elsewhere = self._elsewhere(unsure)
+        index = self._index()
+        elsewhere = self._elsewhere(unsure, index)
+        moved = self._moved({number for number, torn in unsure.items() if torn is None} - elsewhere.keys(), index)
         for row in self._rows():
             number = row.recipient.number
             if number not in unsure:
                 continue
-            torn = unsure[number]
+            torn = unsure[number] or moved.get(number)
             if number in elsewhere:
                 yield Spot(row, True, elsewhere[number])
             elif torn is not None and not overlaps(torn, self._taken):
@@ -125,7 +127,7 @@ class Whereabouts:
         except _Unreadable:
             return None
 
-    def _elsewhere(self, unsure: Mapping[int, Piece | None]) -> dict[int, Piece]:
+    def _elsewhere(self, unsure: Mapping[int, Piece | None], index: Index) -> dict[int, Piece]:
         """By content identity, each copy in the mailbox for one row: those that were found."""
         wanted: dict[int, bytes] = {}
         for row in self._rows():
@@ -137,7 +139,7 @@ class Whereabouts:
                     pass
         # A torn piece that lacks no more than its last line ends would seem to be the message. It is to be as if never torn.
         passed_over = {start for start, _ in self._taken} | {piece.begin for piece in unsure.values() if piece}
-        copies = self._copies(frozenset(wanted.values()), passed_over)
+        copies = self._copies(index, frozenset(wanted.values()), passed_over)
         found: dict[int, Piece] = {}
         for number, identity in wanted.items():
             if copies.get(identity):
@@ -146,9 +148,11 @@ class Whereabouts:
                 found[number] = Piece(start, start, end, True)
         return found
 
-    def _copies(self, identities: Container[bytes], passed_over: Container[int]) -> dict[bytes, list[tuple[int, int]]]:
+    @staticmethod
+    def _copies(
+        index: Index, identities: Container[bytes], passed_over: Container[int]
+    ) -> dict[bytes, list[tuple[int, int]]]:
         """Where messages of these identities stand, in the order of the file; without those that begin at a place to be passed over."""
-        index = self._index()
         copies: dict[bytes, list[tuple[int, int]]] = {}
         for number in range(1, len(index) + 1):
             identity = index.identity(number)
@@ -156,6 +160,36 @@ class Whereabouts:
                 assert identity is not None
                 copies.setdefault(identity, []).append(index.extent(number))
         return copies
+
+    def _moved(self, numbers: Container[int], index: Index) -> dict[int, Piece]:
+        """Torn pieces that have come to another place, since another program has rewritten what stands before them.
+
+        Such a piece is known by its head, which says for whom it is and under which queue id it came in: nothing less will do.
+        """
+        fd = self._mailbox.fd
+        heads: dict[bytes, list[tuple[bytes, int]]] = {}  # by their first line
+        for row in self._rows():
+            if row.recipient.number in numbers:
+                head = row.recipient.head
+                heads.setdefault(head[: head.index(b"\n") + 1], []).append((head, row.recipient.number))
+        places: dict[int, int] = {}
+        for entry in map(index.entry, range(1, len(index) + 1)) if heads else ():
+            for head, number in heads.get(os.pread(fd, entry.text - entry.start, entry.start), ()):
+                if number not in places and os.pread(fd, len(head), entry.start) == head:
+                    places[number] = entry.start
+                    break
+        found: dict[int, Piece] = {}
+        for row in self._rows() if places else ():
+            number = row.recipient.number
+            if number in places:
+                self._mailbox.touch()
+                try:
+                    piece = piece_from(fd, places[number], _octets(row), holes=not self._of_this_life(row))
+                except _Unreadable:
+                    continue
+                if piece is not None and not piece.whole:
+                    found[number] = piece
+        return found
 
     def _index(self) -> Index:
         fd = self._mailbox.fd

@@ -95,6 +95,29 @@ class KillTests(CrashTestCase):
             self.assertEqual(self.house.contents("ann").count(piece("A")), 1)
             self.assertEqual(self.house.leftovers(), [])
 
+    def test_a_torn_one_goes_also_where_another_program_moved_it(self) -> None:
+        torn = piece("A")[: len(head("A")) + 40]
+        for left, behind in ((OLD, b""), (OLD, b"\n" + OTHER), (b"", b"\n" + OTHER), (OLD * 3, b"\n" + OTHER)):
+            self.move(self.mktemp())
+            self.house.put("ann", OLD * 2)
+            self.begin("ann", "A", "B")
+            self.house.put("ann", left + torn + behind)
+            self.recover()
+            self.assertEqual(self.house.contents("ann"), left + behind)
+            self.deliver_what_waits("ann")
+            self.assertEqual(self.house.contents("ann"), left + behind + piece("A") + piece("B"))
+            self.assertEqual(self.house.leftovers(), [])
+
+    def test_but_only_where_all_of_our_head_is_and_what_follows_is_not_somebodys_own(self) -> None:
+        edited = piece("A").replace(b"mid From bob", b"without bob")
+        for octets in (OTHER + piece("A")[: len(head("A")) - 5] + b"\n\n" + OTHER, OTHER + edited + OTHER, edited):
+            self.move(self.mktemp())
+            self.house.put("ann", OLD * 2)
+            self.begin("ann", "A")
+            self.house.put("ann", octets)
+            self.recover()
+            self.assertEqual(self.house.contents("ann"), octets)
+
     def test_what_is_nowhere_is_delivered_again_and_told_as_a_possible_duplicate(self) -> None:
         self.house.put("ann", OLD * 3)
         self.begin("ann", "A")
