@@ -17,6 +17,7 @@ import stat
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -254,7 +255,10 @@ def _with_rights_of(uid: int, gid: int, work: Callable[[], bytes]) -> bytes:
 
 # A file that is not there, or that cannot be followed for a reason that does not pass by itself.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR)
-_NEVER = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG)
+_NEVER = (errno.EACCES, errno.EPERM, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG, errno.EWOULDBLOCK)
+# Seconds that the holder of a lease has to let go of it (a file server does so at once), and between two looks.
+_LEASE_PATIENCE = 0.3
+_LEASE_PAUSE = 0.02
 
 
 def _first_forward(home: bytes, files: list[bytes], owner: int) -> bytes:
@@ -263,8 +267,7 @@ def _first_forward(home: bytes, files: list[bytes], owner: int) -> bytes:
         try:
             # No link is followed, as in Postfix: whoever may read where it leads could be made to tell. O_NONBLOCK: a fifo, or
             # somebody's lease (fcntl(2), F_SETLEASE), must not hold us up.
-            path = os.path.join(home, name)
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            fd = _opened(os.path.join(home, name))
         except OSError as error:
             if error.errno in _NO_FILE:
                 continue
@@ -278,6 +281,18 @@ def _first_forward(home: bytes, files: list[bytes], owner: int) -> bytes:
         finally:
             os.close(fd)
     return frame(NO)
+
+
+def _opened(path: bytes) -> int:
+    """Whoever keeps a lease on their own file must not keep mail from all the lists that they are on: in the end it does not count."""
+    end = time.monotonic() + _LEASE_PATIENCE
+    while True:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_LEASE_PAUSE)
 
 
 def _forward_in(fd: int, name: bytes, owner: int) -> bytes:

@@ -34,12 +34,20 @@ def open_folder(test: SynchronousTestCase) -> Path:
     return folder
 
 
-# Takes a lease on a file, and keeps it until it is told to go.
+# Takes a lease on a file, and gives it up so many seconds after somebody wanted the file, or when it is told to go.
 LEASE = """
-import fcntl, os, signal, sys
-signal.signal(signal.SIGIO, signal.SIG_IGN)
+import fcntl, os, signal, sys, threading, time
+wanted = threading.Event()
+signal.signal(signal.SIGIO, lambda *_: wanted.set())
 file = os.open(sys.argv[1], os.O_RDWR)
 fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+
+def let_go():
+    wanted.wait()
+    time.sleep(float(sys.argv[2]))
+    fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+threading.Thread(target=let_go, daemon=True).start()
 print("leased", flush=True)
 input()
 """
@@ -261,20 +269,28 @@ class HomesTests(TestCase):
         self.assertEqual(await read(bob, (".forward",)), ForwardFile(".forward", refused="is a symbolic link"))
         self.assertEqual(self.report.lines, [])
 
-    async def test_a_lease_on_the_file_is_trouble_and_not_a_wait(self) -> None:
-        """fcntl(2): who opens a leased file waits 45 s for its holder, who may be the user."""
-        ann = self.user("ann")
-        path = self.write(ann, "bob\n")
+    async def leased(self, ann: User, *, for_seconds: float) -> ForwardFile | None:
+        """What is read of a file on which somebody has a lease, and gives it up so many seconds after being asked to."""
         pipe = subprocess.PIPE
-        command = [sys.executable, "-c", LEASE, path]
+        command = [sys.executable, "-c", LEASE, self.write(ann, "bob\n"), str(for_seconds)]
         holder = subprocess.Popen(command, stdin=pipe, stdout=pipe)
         self.addCleanup(holder.communicate, b"\n")
         assert holder.stdout is not None
         if holder.stdout.readline() != b"leased\n":
             raise SkipTest("leases are not to be had on this file system")
+        return await forward_files(self.guards().homes)(ann, (".forward",))
+
+    async def test_a_lease_that_its_holder_gives_up_is_no_trouble(self) -> None:
+        """fcntl(2): a file server does so when it hears that somebody wants the file."""
+        self.assertEqual(await self.leased(self.user("ann"), for_seconds=0.05), ForwardFile(".forward", b"bob\n"))
+
+    async def test_a_lease_that_is_kept_neither_delays_mail_nor_keeps_it_from_a_list(self) -> None:
+        """Who opens a leased file waits 45 s for its holder, who may be the user, and may take it again."""
+        ann = self.user("ann")
         began = time.monotonic()
-        with self.assertRaises(GuardTrouble):
-            await forward_files(self.guards().homes)(ann, (".forward",))
+        file = await self.leased(ann, for_seconds=60)
+        assert file is not None
+        self.assertIn("cannot be opened", file.refused)
         self.assertLess(time.monotonic() - began, 4)
 
     async def test_a_home_that_hangs_delays_neither_logins_nor_other_homes(self) -> None:
