@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 
+from lanmail.address import Address
 from lanmail.admin.sentences import reason
 from lanmail.config.syntax import decoded, logical_lines
 from lanmail.delivery.alias_syntax import parted
@@ -17,11 +18,13 @@ _MOST_ALIASES = 4 << 20  # octets, as delivery/aliases.py reads
 
 
 class Known:
-    """domains: ours (mydestination). names: of people and aliases, with or without a domain."""
+    """domains: ours (mydestination). names: of people and aliases, with or without a domain. delimiters: ``recipient_delimiter``; of
+    what stands behind one there is no end, and strangers make it up."""
 
-    def __init__(self, domains: Collection[str], names: Iterable[str]) -> None:
+    def __init__(self, domains: Collection[str], names: Iterable[str], delimiters: str = "") -> None:
         self._domains = [domain for domain in domains if domain]
-        self._locals = {(name.rpartition("@")[0] or name).casefold() for name in names}
+        bare = (Address(name.rpartition("@")[0] or name).without_tag(delimiters).local.casefold() for name in names)
+        self._locals = set(bare)
 
     def why(self, refusal: Refusal) -> str:
         """Why it was refused, in words, with whom or what was probably meant."""

@@ -201,4 +201,4 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _complain(text: str) -> None:
-    click.echo(f"lanmail queue: {text}", err=True)
+    click.echo(printable(f"lanmail queue: {text}"), err=True)

@@ -172,7 +172,7 @@ class Telling:
         if self._known is None:
             settings = self._settings
             people = [*self._stories.people(), *alias_names(settings.alias_maps)]
-            self._known = Known(settings.mydestination.names, people)
+            self._known = Known(settings.mydestination.names, people, settings.recipient_delimiter)
         return self._known
 
 

@@ -133,10 +133,11 @@ class Stories:
         return [refusal for refusal in self._refusals() if refusal.queue_id == queue_id]
 
     def people(self) -> set[str]:
-        """Recipients and users of the last while whose mail was taken, as they were written."""
+        """Users of the last while whose mail was taken, and the addresses by which it came to them: not as it was asked for, since
+        where there is a luser_relay that may be anything."""
         recent = self._rows("SELECT max(id) FROM event")[0][0] or 0
         rows = self._rows(
-            "SELECT DISTINCT name, other, user FROM event WHERE id > ? AND kind = ?",
+            "SELECT DISTINCT coalesce(other, name), user FROM event WHERE id > ? AND kind = ?",
             (recent - _RECENT, NUMBERS["recipient"]),
         )
         return {str(name) for row in rows for name in row if name is not None}

@@ -46,6 +46,12 @@ class NearestTests(SynchronousTestCase):
         self.assertEqual(KNOWN.near("julien@example.org"), "")
         self.assertEqual(KNOWN.near("zorro"), "")
 
+    def test_what_strangers_put_behind_a_delimiter_makes_no_more_names(self) -> None:
+        # Thousands that are like each other would keep an administrator waiting for minutes.
+        known = Known(["lan.example"], [f"nel+{number}@lan.example" for number in range(1000)], "+")
+        self.assertEqual(known.near("nell+1@lan.example"), "nel@lan.example")
+        self.assertEqual(known.near("ne"), "nel")
+
     def test_names_of_aliases_are_read_and_what_cannot_be_read_is_passed_over(self) -> None:
         path = self.mktemp()
         with open(path, "wb") as file:

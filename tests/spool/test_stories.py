@@ -118,8 +118,9 @@ class StoriesTests(SynchronousTestCase):
             self.assertNotIn("TEMP B-TREE", plan, query)
 
     def test_who_had_mail_of_late_is_known(self) -> None:
-        self.write([*message(7, NOON), ("recipient", "0000000007", NOON, {"original": "staff@x", "user": "bert"})])
-        self.assertEqual(self.stories().people(), {NEL, "nel", "staff@x", "bert"})
+        facts: dict[str, str | float] = {"original": "anything@x", "delivered_to": "bert+lost@x", "user": "bert"}
+        self.write([*message(7, NOON), ("recipient", "0000000007", NOON, facts)])
+        self.assertEqual(self.stories().people(), {NEL, "nel", "bert+lost@x", "bert"})
 
     # refusals
 
