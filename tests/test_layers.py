@@ -32,6 +32,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.delivery.found",
         "lanmail.delivery.luser_relay",
         "lanmail.queue.schedule",
+        "lanmail.tls.plan",
+        "lanmail.tls.certificate",
+        "lanmail.tls.openssl",
+        "lanmail.tls.authority",
+        "lanmail.tls.given",
+        "lanmail.tls.keeping",
     ),
     ("lanmail.delivery.routes", "lanmail.delivery.members", "lanmail.delivery.copies", "lanmail.delivery.batch"),
     # Twisted begins here.
@@ -39,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "lanmail.accounts",
         "lanmail.rim",
+        "lanmail.tls",
         "lanmail.admission",
         "lanmail.connections",
         "lanmail.delivery.local",

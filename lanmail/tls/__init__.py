@@ -1,0 +1,1 @@
+"""TLS: our own authority and certificate, certificates that were given, and the contexts that connections are made with."""

@@ -1,0 +1,78 @@
+"""What Twisted makes TLS connections with: a context whose certificate can be replaced while connections run."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IDelayedCall, IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from lanmail.tls.certificate import Chain
+from lanmail.tls.openssl import Versions, check_old, make_context
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTls:
+    """For ``transport.startTLS`` and for ``TLSMemoryBIOFactory``, on any number of ports.
+
+    chains: of which each client is shown one; several differ in the kind of their keys. handshake_limit: seconds in which a handshake
+    must be done; a client that takes longer is cut off, whatever the protocol above thinks.
+    Raises CannotServe: a chain that OpenSSL does not take, or for Versions.OLD an OpenSSL without TLS 1.0.
+    """
+
+    def __init__(
+        self, chains: Sequence[Chain], versions: Versions, *, clock: IReactorTime, handshake_limit: float
+    ) -> None:
+        self._versions = versions
+        self._clock = clock
+        self._limit = handshake_limit
+        self.use(chains)
+
+    def use(self, chains: Sequence[Chain]) -> None:
+        """From now on show these; connections that there are keep what they have. Raises CannotServe, and then all is as before."""
+        if self._versions is Versions.OLD:
+            for chain in chains:
+                check_old(chain)
+        self._context = make_context(chains, self._versions, _handshaking)
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """IOpenSSLServerConnectionCreator."""
+        connection = SSL.Connection(self._context, None)
+        # Weak: a client that left must not be kept in memory until its time would have been over.
+        connection.set_app_data(self._clock.callLater(self._limit, _cut_off, weakref.ref(protocol)))
+        return connection
+
+
+def _handshaking(connection: SSL.Connection, where: int, _code: int) -> None:
+    if where & SSL.SSL_CB_HANDSHAKE_DONE:
+        timer: IDelayedCall | None = connection.get_app_data()
+        if timer is not None and timer.active():
+            timer.cancel()
+
+
+def _cut_off(reference: weakref.ref[TLSMemoryBIOProtocol]) -> None:
+    protocol = reference()
+    if protocol is not None and protocol.connected:
+        protocol.abortConnection()
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a connection agreed on: ``TLSv1.3``, ``TLS_AES_256_GCM_SHA384``."""
+
+    version: str
+    cipher: str
+
+
+def spoken(transport: Any) -> Spoken | None:
+    """Of a transport under TLS whose handshake is done; None of any other."""
+    handle = getattr(transport, "getHandle", lambda: None)()
+    if not isinstance(handle, SSL.Connection):
+        return None
+    cipher = handle.get_cipher_name()
+    return None if cipher is None else Spoken(handle.get_protocol_version_name(), cipher)
