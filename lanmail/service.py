@@ -241,6 +241,7 @@ class LanMail(Service):
             call_from_thread=reactor.callFromThread,
             tell=tell,
             schedule=schedule,
+            undelivered=lambda *trouble: self._troubles.undelivered(*trouble),
             queue_run_delay=settings.queue_run_delay,
             patience=patience,
         )

@@ -39,6 +39,10 @@ _UNEXPECTED = TemporaryFailure(Status(451, "4.3.0", "Error: delivery failed unex
 _log = Logger("local")
 
 
+Undelivered = Callable[[str, Status, str], None]
+"""Hears the name of a mailbox to which nothing can be delivered, although no program holds it; the status; and why, for postmaster."""
+
+
 class Delivery(Protocol):
     """delivery.local.LocalDelivery, as far as it is wanted here."""
 
@@ -51,7 +55,7 @@ class Rounds:
 
     rounds: threads at once. One of them, where there are more, is never given a large message. patience: seconds for which a mailbox
     that another program holds is tried every second; after that what was for it is deferred. delivered: called with the number of
-    copies of a round that stand in their mailboxes.
+    copies of a round that stand in their mailboxes. undelivered: called where postmaster may have to put something right.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Rounds:
         patience: float,
         rounds: int,
         delivered: Callable[[int], None],
+        undelivered: Undelivered,
     ) -> None:
         self._mailboxes = mailboxes
         self._backlog = backlog
@@ -86,6 +91,7 @@ class Rounds:
         self._patience = patience
         self._rounds = rounds
         self._delivered = delivered
+        self._undelivered = undelivered
         self._under_way = UnderWay()
         self._turn: IDelayedCall | None = None
         self._small = self._large = 0  # rounds
@@ -178,6 +184,10 @@ class Rounds:
         except Exception:
             _log.failure("while delivering to {users}", users=", ".join(mailbox.name for mailbox, _ in taken))
             outcomes = [_failed(batch) for batch in batches]
+            for batch in batches:
+                self._undelivered(
+                    batch.user.name, _UNEXPECTED.status, "an error of the program, which the log tells whole"
+                )
         of = {outcome.user.name: outcome for outcome in outcomes}
         unsure: set[str] = set()
         delivered = 0
@@ -229,15 +239,17 @@ class Rounds:
 
     def _trouble(self, mailbox: Mailbox, left: list[Copy], trouble: TemporaryFailure) -> tuple[list[Setback], bool]:
         """With the mailbox as a whole. What is deferred for it, and whether it is locked and tried again soon."""
-        is_mailbox = isinstance(trouble, MailboxFailure) and not isinstance(trouble, MailboxBusy)
+        broken = trouble if isinstance(trouble, MailboxFailure) and not isinstance(trouble, MailboxBusy) else None
         if not isinstance(trouble, MailboxFailure) and self._journal.trouble is not None:
             self._mailboxes.put_back(mailbox, left)  # nobody can be delivered to
             self.pause()
             return [], False
         # Locked; or the journal said no to this mailbox and works otherwise.
-        if not is_mailbox and self._has_patience(mailbox):
+        if broken is None and self._has_patience(mailbox):
             self._mailboxes.put_back(mailbox, left)
             return [], True
+        if broken is not None:
+            self._undelivered(mailbox.name, broken.status, broken.detail)
         # What waits behind these would fare no better. Whatever comes next has one try, which may find that the trouble is over.
         left += self._mailboxes.emptied(mailbox)
         for copy in left:

@@ -24,7 +24,7 @@ from lanmail.queue.flushing import Checkpoints, Flushing
 from lanmail.queue.mail import Mail
 from lanmail.queue.mailboxes import OCTETS_HERE, Mailboxes
 from lanmail.queue.notices import Notices, Reports
-from lanmail.queue.rounds import Delivery, Rounds
+from lanmail.queue.rounds import Delivery, Rounds, Undelivered
 from lanmail.queue.schedule import Schedule
 from lanmail.queue.setbacks import Setbacks
 from lanmail.queue.under_way import UnderWay
@@ -42,7 +42,8 @@ class Runner:
     """The queue, running.
 
     users: who has a mailbox; also: who has one besides (root, whose mail nobody reads). clock: the reactor's, for timers; queue_clock:
-    by which mail ages. call_from_thread: the reactor's callFromThread. tell: adds to a message's story.
+    by which mail ages. call_from_thread: the reactor's callFromThread. tell: adds to a message's story. undelivered: hears of
+    mailboxes that cannot be used.
 
     queue_run_delay: seconds between two looks through the journal. patience: seconds for which a mailbox locked by another program is
     tried before its mail is deferred. rounds: threads that deliver. room: octets of mail in memory. checkpoint_interval, in seconds, and
@@ -65,6 +66,7 @@ class Runner:
         call_from_thread: Callable[[Callable[[], None]], object],
         tell: Tell,
         schedule: Schedule,
+        undelivered: Undelivered = lambda mailbox, status, why: None,
         queue_run_delay: float = 300.0,
         patience: float = 20.0,
         rounds: int = 4,
@@ -113,6 +115,7 @@ class Runner:
             patience=patience,
             rounds=rounds,
             delivered=self._flushing.delivered,
+            undelivered=undelivered,
         )
         self._looking = UnderWay()
         self._telling = UnderWay()

@@ -1,14 +1,14 @@
-"""Letters to postmaster about what the SMTP server refused or could not do: ``notify_classes`` beyond reports.
+"""Letters to postmaster about what the SMTP server refused or could not do, and about mailboxes that cannot be used: ``notify_classes``
+beyond reports.
 
 Postfix writes one for each session, with all that was said in it; somebody who wants to fill postmaster's mailbox need only misspell a
-command. Here the replies are gathered, at most so many, and at most one letter is written in an hour.
+command. Here all of it is gathered, at most so much, and at most one letter is written in an hour.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -29,8 +29,10 @@ from lanmail.status import DeliveryFailure, Status
 # Seconds from the first trouble to the letter, so that what belongs together is together, and from one letter to the next.
 GATHER = 60.0
 PERIOD = 3600.0
-# Replies in one letter; of more it is said how many there were.
+# Replies in one letter, and mailboxes; of more it is said how many there were.
 MOST = 100
+# Seconds for which postmaster knows what is wrong with a mailbox. It may be postmaster's own: then these letters wait before it too.
+KNOWN = 86_400.0
 
 _log = Logger("bounce")
 
@@ -57,16 +59,39 @@ def class_of(status: Status) -> str:
     return "bounce" if what in ("1.1", "1.2") else "policy"
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    when: float
-    client: str
-    verb: str
-    status: Status
+class _Gathered:
+    """Lines for a letter."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._more = 0
+
+    def __len__(self) -> int:
+        return len(self._lines) + self._more
+
+    def add(self, when: float, text: str) -> None:
+        self._add([printable(f"{rfc5322_date(when)} {text}")], 0)
+
+    def followed_by(self, later: _Gathered) -> _Gathered:
+        self._add(later._lines, later._more)
+        return self
+
+    def _add(self, lines: list[str], more: int) -> None:
+        room = MOST - len(self._lines)
+        self._lines += lines[:room]
+        self._more += len(lines[room:]) + more
+
+    def paragraphs(self, opening: str, words: Words) -> Iterator[str]:
+        yield "\n".join(textwrap.wrap(words.typeset(opening), 72))
+        yield "\n".join(self._lines)
+        if self._more:
+            yield words.more(self._more)
 
 
 class Troubles:
-    """``refused`` is what the SMTP server calls. accept: the queue's. route, next_id, folder, language, wall: as for bounce.Reports.
+    """``refused`` is what the SMTP server calls, and ``undelivered`` what the queue does.
+
+    accept: the queue's. route, next_id, folder, language, wall: as for bounce.Reports.
 
     notify_classes: of them all count here but ``2bounce`` and ``delay``.
     """
@@ -95,21 +120,30 @@ class Troubles:
         self._classes = frozenset(notify_classes) - {"2bounce", "delay"}
         self._clock = clock
         self._wall = wall
-        self._gathered: list[_Trouble] = []
-        self._more = 0
+        self._refusals, self._mailboxes = _Gathered(), _Gathered()
+        self._known: dict[tuple[str, str], float] = {}  # when what was told of a mailbox; the oldest first
         self._written_at: float | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
 
     def refused(self, client: str, verb: str, status: Status) -> None:
         """A client was told this. Never raises, never waits."""
-        if class_of(status) not in self._classes or self._stopped:
-            return
-        if len(self._gathered) < MOST:
-            self._gathered.append(_Trouble(self._wall(), client, verb, status))
-        else:
-            self._more += 1
-        self._write_soon()
+        if self._concerns(status):
+            self._refusals.add(self._wall(), f"{client}: {verb}: {status}")
+            self._write_soon()
+
+    def undelivered(self, mailbox: str, status: Status, why: str) -> None:
+        """What waits for this mailbox cannot be delivered, because of itself or of us. why: for whoever may put it right, with paths."""
+        now, known = self._clock.seconds(), self._known
+        while known and next(iter(known.values())) + KNOWN <= now:
+            del known[next(iter(known))]
+        if self._concerns(status) and (mailbox, why) not in known:
+            known[mailbox, why] = now
+            self._mailboxes.add(self._wall(), f"{mailbox}: {why}")
+            self._write_soon()
+
+    def _concerns(self, status: Status) -> bool:
+        return class_of(status) in self._classes and not self._stopped
 
     def stop(self) -> None:
         """Nothing is written any more; the log has it all."""
@@ -133,36 +167,31 @@ class Troubles:
 
     async def _write(self) -> None:
         """What came in meanwhile goes into the next letter; so does all of it where this one comes to nothing, as on a full disk."""
-        told, more = len(self._gathered), self._more
+        refusals, mailboxes = self._refusals, self._mailboxes
+        self._refusals, self._mailboxes = _Gathered(), _Gathered()
         letter = Letterhead(self._next_id(), self._myhostname, self._postmaster, self._wall())
         text: Content | None = None
         try:
             route = await self._route(self._postmaster)
             if route.mailboxes:
-                octets = _text(letter, self._words, self._gathered, more)
+                octets = _text(letter, self._words, refusals, mailboxes)
                 text = await self._folder.in_thread(written, self._folder, letter.queue_id, [octets])
                 await self._accept(*letter.admitted(route, text))
         except DeliveryFailure as failure:
             if text is not None:
                 await self._folder.in_thread(text.discard)
             _log.warn("warning: cannot write to postmaster now: {status}", status=failure.status)
-            if not self._stopped:
-                self._write_soon()
-            return
-        del self._gathered[:told]
-        self._more -= more
-        if self._gathered and not self._stopped:
+            self._refusals = refusals.followed_by(self._refusals)
+            self._mailboxes = mailboxes.followed_by(self._mailboxes)
+        if (self._refusals or self._mailboxes) and not self._stopped:
             self._write_soon()
 
 
-def _text(letter: Letterhead, words: Words, troubles: Sequence[_Trouble], more: int) -> bytes:
-    subject, opening = words.troubles(letter.host)
-    paragraphs = ["\n".join(textwrap.wrap(words.typeset(opening), 72)), "\n".join(map(_line, troubles))]
-    if more:
-        paragraphs.append(words.more(more))
+def _text(letter: Letterhead, words: Words, refusals: _Gathered, mailboxes: _Gathered) -> bytes:
+    subject, paragraphs = "", list[str]()
+    for gathered, said in ((mailboxes, words.mailboxes(letter.host)), (refusals, words.troubles(letter.host))):
+        if gathered:
+            subject = subject or said[0]
+            paragraphs += gathered.paragraphs(said[1], words)
     header = letter.header(subject, "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit")
     return header + b"\n" + ("\n\n".join(paragraphs) + "\n").encode()
-
-
-def _line(trouble: _Trouble) -> str:
-    return printable(f"{rfc5322_date(trouble.when)} {trouble.client}: {trouble.verb}: {trouble.status}")

@@ -12,6 +12,8 @@ Kind = Literal["failed", "delayed", "delivered", "expanded", "relayed"]
 Hearer = Literal["sender", "postmaster", "copy"]
 """``postmaster`` hears in a sender's place, ``copy`` is postmaster's copy of what a sender hears."""
 
+# Seconds. Whoever was tried for less was tried once, and it is not said for how long.
+WORTH_SAYING = 60.0
 # Of more recipients than these it is said how many they are.
 MOST_NAMES = 3
 
@@ -56,6 +58,9 @@ class Words(Protocol):
     def more(self, count: int) -> str: ...
     def troubles(self, host: str) -> tuple[str, str]:
         """Subject and opening of a letter to postmaster about what the SMTP server refused or could not do."""
+
+    def mailboxes(self, host: str) -> tuple[str, str]:
+        """The same about mailboxes that mail cannot be delivered to; what is wrong with each of them follows, in English."""
 
     def typeset(self, text: str) -> str: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from lanmail.queue.words import Facts, Kind, duration, names
+from lanmail.queue.words import WORTH_SAYING, Facts, Kind, duration, names
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -45,7 +45,9 @@ class English:
             return self._for_postmaster(facts, to)
         match facts.kind:
             case "failed":
-                tried = f", although it was tried for {self._duration(facts.tried)}," if facts.tried else ""
+                tried = (
+                    f", although it was tried for {self._duration(facts.tried)}," if facts.tried >= WORTH_SAYING else ""
+                )
                 return (
                     f"Your message to {to} has not been delivered{tried} and will not be tried again. "
                     + self.advice(facts.trouble, facts)
@@ -103,6 +105,14 @@ class English:
             "The log has all of it; at most one such letter is written in an hour."
         )
         return f"SMTP server: refusals and errors on {host}", opening
+
+    def mailboxes(self, host: str) -> tuple[str, str]:
+        opening = (
+            "Mail for the following mailboxes cannot be delivered: it waits in the queue, and goes back to its senders in the end. "
+            "Behind each name stands what is wrong. Once that is put right, the mail is delivered by itself, "
+            'or at once with "lanmail queue flush".'
+        )
+        return f"Mailboxes that cannot be used on {host}", opening
 
     def typeset(self, text: str) -> str:
         return text

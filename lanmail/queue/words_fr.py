@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from lanmail.queue.words import Facts, Kind, duration, names
+from lanmail.queue.words import WORTH_SAYING, Facts, Kind, duration, names
 
 _MONTHS = (
     *("janvier", "février", "mars", "avril", "mai", "juin"),
@@ -51,7 +51,11 @@ class French:
             return self._for_postmaster(facts, to)
         match facts.kind:
             case "failed":
-                tried = f" malgré des tentatives répétées pendant {self._duration(facts.tried)}" if facts.tried else ""
+                tried = (
+                    f" malgré des tentatives répétées pendant {self._duration(facts.tried)}"
+                    if facts.tried >= WORTH_SAYING
+                    else ""
+                )
                 return (
                     f"Votre message adressé à {to} n'a pas été remis{tried}, et aucune nouvelle tentative n'aura lieu. "
                     + self.advice(facts.trouble, facts)
@@ -109,6 +113,14 @@ class French:
             "Le journal contient tout ; un tel courrier n'est envoyé qu'une fois par heure au plus."
         )
         return f"Serveur SMTP : refus et erreurs sur {host}", opening
+
+    def mailboxes(self, host: str) -> tuple[str, str]:
+        opening = (
+            "Le courrier destiné aux boîtes aux lettres suivantes ne peut pas être remis : il attend dans la file, et retournera à ses "
+            "expéditeurs si rien n'est fait. Le motif (en anglais) suit chaque nom. Une fois le problème corrigé, le courrier sera remis "
+            "de lui-même, ou tout de suite avec « lanmail queue flush »."
+        )
+        return f"Boîtes aux lettres inutilisables sur {host}", opening
 
     def typeset(self, text: str) -> str:
         """With the spaces at which no line may end."""

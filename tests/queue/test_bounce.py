@@ -158,6 +158,12 @@ class TheReportTests(BounceCase):
         words = office.heard("failed", message(), (recipient(since=1000 - 432_000.0), FULL))[str(JULIEN)].paragraphs
         self.assertIn("malgré des tentatives répétées pendant 5 jours", words[0])
 
+    def test_what_was_tried_once_is_not_said_to_have_been_tried_for_a_minute(self) -> None:
+        for language in ("en", "fr"):
+            office = self.office(language=language)
+            words = office.heard("failed", message(), (recipient(since=999.0), FULL))[str(JULIEN)].paragraphs
+            self.assertNotIn("minute", words[0])
+
     def test_a_delay_says_until_when_by_the_queues_clock(self) -> None:
         heard = self.office().heard("delayed", message(), (recipient(since=1000 - 86_400.0), BUSY))
         self.assertIn("27 Nov 2026", heard[str(JULIEN)].field("Will-Retry-Until")[0])

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.mailbox.locks import MailboxUnsafe
+from lanmail.mailbox.locks import UNSAFE, MailboxUnsafe
 from lanmail.queue.schedule import Schedule
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
 from tests.queue.house import DISK_FULL, House, RememberedJournal, content, message, recipient
@@ -276,6 +276,17 @@ class BusyTests(RunnerTestCase):
         house.turn()
         self.assertIn("status=deferred (/var/mail/ann is a symbolic link)", self.log()[-1])
         self.assertEqual(len(house.delivery.rounds), 1)
+
+    def test_postmaster_hears_of_what_he_may_put_right_and_not_of_a_lock_or_a_full_mailbox(self) -> None:
+        told: list[tuple[str, Status, str]] = []
+        house = House(undelivered=lambda *trouble: told.append(trouble))
+        house.delivery.troubles["ann"] = MailboxUnsafe("/var/mail/ann is a symbolic link")
+        house.delivery.locked.add("bob")
+        house.delivery.fails["C"] = QUOTA
+        for queue_id, name in (("A", "ann"), ("B", "bob"), ("C", "zoe")):
+            house.accept(queue_id, name)
+        house.pass_time(60)
+        self.assertEqual(told, [("ann", UNSAFE, "/var/mail/ann is a symbolic link")])
 
 
 class DeferralTests(RunnerTestCase):

@@ -10,9 +10,10 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from lanmail.mailbox.locks import NO_SPACE, UNSAFE
 from lanmail.message import QueueIds
 from lanmail.queue.letterhead import is_ours
-from lanmail.queue.troubles import GATHER, MOST, PERIOD, Troubles, class_of
+from lanmail.queue.troubles import GATHER, KNOWN, MOST, PERIOD, Troubles, class_of
 from lanmail.smtp import replies
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content
@@ -137,3 +138,60 @@ class TroublesTests(SynchronousTestCase):
         desk.troubles.stop()
         desk.troubles.refused(CLIENT, "RCPT", DENIED)
         self.assertEqual(desk.clock.getDelayedCalls(), [])
+
+
+class MailboxTests(SynchronousTestCase):
+    def desk(self, *classes: str, **more: Any) -> Desk:
+        return Desk(self.mktemp(), *classes, **more)
+
+    def test_a_mailbox_that_cannot_be_used_is_told_once_however_often_it_is_tried(self) -> None:
+        desk = self.desk("resource", "software")
+        for _ in range(20):
+            desk.troubles.undelivered("nel", UNSAFE, "/var/mail/nel is a symbolic link")
+            desk.clock.advance(KNOWN / 24)
+        (letter,) = desk.letters
+        self.assertEqual(letter["Subject"], f"Mailboxes that cannot be used on {HOST}")
+        self.assertEqual(letter.get_content().count("nel: /var/mail/nel is a symbolic link\n"), 1)
+
+    def test_after_a_day_and_for_another_reason_it_is_told_again(self) -> None:
+        desk = self.desk("resource", "software")
+        for status, why in ((UNSAFE, "a fifo"), (NO_SPACE, "no space"), (UNSAFE, "a fifo")):
+            desk.troubles.undelivered("nel", status, why)
+            desk.clock.advance(KNOWN / 2)
+        self.assertEqual(["a fifo" in letter.get_content() for letter in desk.letters], [True, False, True])
+
+    def test_refusals_stand_in_the_same_letter_behind_it(self) -> None:
+        desk = self.desk("resource", "software", language="fr")
+        desk.troubles.refused(CLIENT, "MAIL", NO_ROOM)
+        desk.troubles.undelivered("nel", UNSAFE, "/var/mail/nel is a symbolic link")
+        desk.clock.advance(GATHER)
+        (letter,) = desk.letters
+        self.assertEqual(letter["Subject"], f"Boîtes aux lettres inutilisables sur {HOST}")
+        mailbox, refusal = letter.get_content().split("Le serveur SMTP", 1)
+        self.assertIn("nel: /var/mail/nel is a symbolic link\n", mailbox)
+        self.assertIn(f"{CLIENT}: MAIL: {NO_ROOM}\n", refusal)
+
+    def test_who_does_not_want_that_class_is_not_told(self) -> None:
+        desk = self.desk("resource")
+        desk.troubles.undelivered("nel", UNSAFE, "/var/mail/nel is a symbolic link")
+        self.assertEqual(desk.clock.getDelayedCalls(), [])
+
+    def test_what_could_not_be_written_comes_before_what_came_meanwhile(self) -> None:
+        desk = self.desk("resource", "software")
+        desk.trouble = TemporaryFailure(NO_ROOM)
+        desk.troubles.undelivered("nel", UNSAFE, "a link")
+        desk.clock.advance(GATHER)
+        desk.trouble = None
+        desk.troubles.undelivered("zoe", UNSAFE, "a fifo")
+        desk.clock.advance(PERIOD)
+        (letter,) = desk.letters
+        self.assertRegex(letter.get_content(), r"(?s)nel: a link\n.*zoe: a fifo\n")
+
+    def test_ten_thousand_mailboxes_on_a_full_disk_are_a_hundred_lines(self) -> None:
+        desk = self.desk("resource")
+        for number in range(10_000):
+            desk.troubles.undelivered(f"u{number}", NO_SPACE, "no space")
+        desk.clock.advance(GATHER)
+        (letter,) = desk.letters
+        self.assertEqual(letter.get_content().count("no space"), MOST)
+        self.assertIn("and 9900 more", letter.get_content())

@@ -18,7 +18,13 @@ ALIASES = "staff: nel, zoe\nlist: nel, folder\nowner-list: zoe\n"
 
 
 class ReportsTests(SynchronousTestCase):
-    def server(self, extra: str = "") -> Server:
+    # A server whose letters to postmaster do not wait a minute for what else there may be to tell.
+    soon = (
+        "import sys; from lanmail.queue import troubles; troubles.GATHER = 0.5;"
+        "from twisted.application.twist._twist import Twist; sys.exit(Twist.main())"
+    )
+
+    def server(self, extra: str = "", program: str = "") -> Server:
         folder = self.mktemp()
         Path(folder).mkdir()
         aliases = (Path(folder) / "aliases").resolve()
@@ -26,7 +32,8 @@ class ReportsTests(SynchronousTestCase):
         server = Server(folder, f"alias_maps = hash:{aliases}\nmaximal_queue_lifetime = 0\n{extra}", people=PEOPLE)
         self.addCleanup(server.stop)
         (server.spool / "folder").mkdir()  # where a mailbox should be: nothing can be delivered there
-        return server.start()
+        command = server.command()
+        return server.start((command[0], "-c", program, *command[3:]) if program else command)
 
     def send(
         self,
@@ -93,3 +100,12 @@ class ReportsTests(SynchronousTestCase):
         self.send(server, "folder", "someone@elsewhere.example")
         self.assertIn("someone@elsewhere.example", self.heard(server, "postmaster").paragraphs[0])
         self.assertEqual(server.mailbox("julien"), b"")
+
+    def test_postmaster_hears_of_a_mailbox_that_cannot_be_used(self) -> None:
+        server = self.server("maximal_queue_lifetime = 5d\n", self.soon)
+        self.send(server, "folder")
+        self.send(server, "folder")
+        wait_for(lambda: b"MAILER-DAEMON" in server.mailbox("postmaster"), server.describe, server.process)
+        (letter,) = mailbox.mbox(server.spool / "postmaster")
+        self.assertEqual(letter["Subject"], "Mailboxes that cannot be used on srvlinux.iscb-corporation.com")
+        self.assertEqual(letter.get_payload().count(f"folder: {server.spool}/folder is a folder\n"), 1)
