@@ -77,10 +77,11 @@ class Chronicle:
             "{id}: from=<{sender}>, status=expired, returned to sender", id=message.queue_id, sender=message.sender
         )
 
-    def failed(self, message: Message, to: Recipient, status: Status, now: float) -> None:
-        """Its row is away, and whoever wanted to hear of it will."""
-        _tried(message.queue_id, to, max(0.0, now - to.since), status.enhanced, "bounced", status.text)
-        self._tell("failed", message.queue_id, recipient=str(to.delivered_to), status=str(status))
+    def failed(self, message: Message, recipients: Sequence[tuple[Recipient, Status]], now: float) -> None:
+        """Their rows are away, and whoever wanted to hear of it will. May be called in a thread: there may be many."""
+        for to, status in recipients:
+            _tried(message.queue_id, to, max(0.0, now - to.since), status.enhanced, "bounced", status.text)
+            self._tell("failed", message.queue_id, recipient=str(to.delivered_to), status=str(status))
 
     def reported(self, what: str, message: Message, heard: Sequence[Recipient], report: Message, to: Address) -> None:
         """what: bounce.Kind. heard: whom of ``message`` it tells of. to: who gets it."""

@@ -153,10 +153,13 @@ class Notices:
     # read
 
     def _overdue(self, now: float) -> list[tuple[Message, Recipient]]:
-        """What is given up without another try. What is due has its try first: whoever waited for days may as well have that."""
+        """What was tried in vain since it expired, and there was no room then to tell its sender."""
         schedule = self._schedule
         rows = self._journal.overdue(now, schedule.lifetime, schedule.bounce_lifetime, PAGE)
-        return [(message, recipient) for message, recipient in rows if recipient.due > now]
+        return [(message, to) for message, to in rows if to.due > now and self._given_up(to)]
+
+    def _given_up(self, to: Recipient) -> bool:
+        return self._schedule.given_up(to.due, to.since, null_sender=to.sender.is_null)
 
     async def _page(self, kind: Kind, read: Callable[[], list[tuple[Message, Recipient]]]) -> None:
         """Read and tell, as long as whole pages come and something comes of them."""
@@ -230,8 +233,8 @@ class Notices:
         if kind == "failed":
             if any(status.code < 500 for _, status in notice.recipients):
                 self._chronicle.expired(message)
-            for recipient, status in notice.recipients:
-                self._chronicle.failed(message, recipient, status, now)
+            # There may be thousands.
+            await self._in_thread(self._chronicle.failed, message, notice.recipients, now)
         for (report, recipients, content), report_numbers in zip(added, admitted, strict=True):
             to = recipients[0].original
             self._chronicle.reported(kind, message, [recipient for recipient, _ in notice.recipients], report, to)

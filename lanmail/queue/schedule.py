@@ -30,6 +30,14 @@ class Schedule:
         """Whether what has just failed is given up. Nothing is given up untried: this is asked after a try, as in Postfix."""
         return expired(now, since, self.bounce_lifetime if null_sender else self.lifetime)
 
+    def given_up(self, due: float, since: float, *, null_sender: bool) -> bool:
+        """Whether what is to be tried again at ``due`` had expired when it was last tried.
+
+        What waits for a try when its life ends still has that one, as in Postfix.
+        """
+        lifetime = self.bounce_lifetime if null_sender else self.lifetime
+        return due >= self.next_due(since + lifetime, since)
+
     def late(self, now: float, since: float) -> bool:
         """Whether the sender is told now that it is late; that they are told once is kept elsewhere (Recipient.warned)."""
         return self.warning > 0 and age(now, since) >= self.warning

@@ -34,7 +34,7 @@ class ChronicleTests(SynchronousTestCase):
         self.chronicle.accepted(message("A"), [copy.recipient])
         self.chronicle.delivered(copy, 101.0)
         self.chronicle.deferred(copy, LOCKED, "held by mutt", 101.0, 401.0)
-        self.chronicle.failed(message("A"), copy.row, LOCKED, 101.0)
+        self.chronicle.failed(message("A"), [(copy.row, LOCKED)], 101.0)
         self.chronicle.reported("failed", message("A"), [copy.row], message("B"), address("julien"))
         for kind in ("held", "released", "requeued", "deleted"):
             self.chronicle.ordered(kind, ["A"], 0)

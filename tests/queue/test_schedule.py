@@ -74,6 +74,17 @@ class ExpiryTests(SynchronousTestCase):
         self.assertTrue(schedule.expired(500, 0, null_sender=True))
         self.assertFalse(schedule.expired(500, 0, null_sender=False))
 
+    def test_what_waits_when_its_life_ends_is_not_given_up_before_its_last_try(self) -> None:
+        schedule = Schedule(lifetime=3600, bounce_lifetime=60)
+        before, after = schedule.next_due(3599, 0), schedule.next_due(3600, 0)
+        self.assertFalse(schedule.given_up(before, 0, null_sender=False))
+        self.assertTrue(schedule.given_up(after, 0, null_sender=False))
+        self.assertTrue(schedule.given_up(before, 0, null_sender=True))
+
+    def test_with_a_lifetime_of_nothing_the_first_try_was_the_last(self) -> None:
+        schedule = Schedule(lifetime=0)
+        self.assertTrue(schedule.given_up(schedule.next_due(7, 7), 7, null_sender=False))
+
     @several
     @given(SECONDS, SECONDS, SECONDS, SECONDS)
     def test_what_has_expired_stays_so(self, one: float, other: float, since: float, lifetime: float) -> None:
