@@ -193,7 +193,7 @@ class Notices:
         """Whether it was. Raises nothing."""
         numbers = [recipient.number for recipient, _ in notice.recipients]
         try:
-            return not self._stopped and await self._exchange(notice, numbers)
+            return not self._stopped and await self._exchange(notice)
         except TemporaryFailure as failure:
             _log.warn(
                 "warning: {id}: its sender cannot be told yet what became of it: {status}",
@@ -206,11 +206,26 @@ class Notices:
             self._numbers.difference_update(numbers)
         return False
 
-    async def _exchange(self, notice: _Notice, numbers: list[int]) -> bool:
+    def _text(self, notice: _Notice) -> Content | None:
+        """Of the message, or None where there is nothing to tell any more: an administrator was faster. In a thread.
+
+        Of those who were put on hold or requeued meanwhile nothing is told: they wait, and their life has not ended.
+        """
+        if notice.kind not in ("failed", "delayed"):
+            return self._journal.content(notice.message.queue_id)
+        found = self._journal.find(notice.message.queue_id)
+        if found is None:
+            return None
+        since = {row.number: row.since for row in found[1] if not row.held}
+        notice.recipients = [(to, status) for to, status in notice.recipients if since.get(to.number) == to.since]
+        return found[2] if notice.recipients else None
+
+    async def _exchange(self, notice: _Notice) -> bool:
         kind, message = notice.kind, notice.message
-        text = await self._in_thread(self._journal.content, message.queue_id)
+        text = await self._in_thread(self._text, notice)
         if text is None:
-            return False  # an administrator was faster
+            return False
+        numbers = [recipient.number for recipient, _ in notice.recipients]
         added: list[Added] = list(await self._reports.about(kind, message, notice.recipients, text))
         admitted: list[list[int]] = []
         now = self._queue_clock.at_admission()

@@ -158,6 +158,27 @@ class ExpiryTests(RunnerTestCase):
         house.pass_time(5000, 5)
         self.assertEqual(house.reports.made, [])
 
+    def test_what_is_put_on_hold_while_its_mailbox_is_locked_does_not_expire_with_that(self) -> None:
+        house = House(schedule=Schedule(lifetime=0))
+        house.delivery.locked.add("ann")
+        house.accept("A", "ann")
+        house.pass_time(5)
+        house.journal.hold(["A"])
+        house.pass_time(60)
+        self.assertEqual(house.reports.made, [])
+        self.assertEqual([row.recipient.held for row in house.journal.rows.values()], [True])
+
+    def test_what_is_requeued_meanwhile_has_a_whole_lifetime(self) -> None:
+        house = House(schedule=Schedule(minimal=10, lifetime=30))
+        house.delivery.locked.add("ann")
+        house.accept("A", "ann")
+        house.pass_time(15)
+        house.journal.requeue(["A"], now=house.queue_clock.seconds())
+        house.pass_time(25)
+        self.assertEqual(house.reports.made, [])
+        house.pass_time(30)
+        self.assertEqual(len(house.reports.made), 1)
+
     def test_what_waits_for_its_next_try_when_its_life_ends_has_that_one(self) -> None:
         house = House(schedule=Schedule(minimal=10_000, maximal=10_000, lifetime=600))
         house.delivery.fails["A"] = house.delivery.fails["B"] = QUOTA
