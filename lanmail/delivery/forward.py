@@ -28,6 +28,10 @@ _LONGEST_NAME = 255  # NAME_MAX
 Key = tuple[str, tuple[str, ...]]
 
 
+def _has_tag(names: Sequence[str]) -> bool:
+    return names[0] != ".forward"
+
+
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     """What was found, or None for no file that counts."""
@@ -43,8 +47,8 @@ class ForwardsOfUsers:
     patience: seconds after which whoever asks is told TemporaryFailure (451 4.3.0), whatever the look-up is doing.
     lasting: seconds for which an answer is remembered, and for which a change goes unseen. trouble_lasting: the same for a look-up that
         failed, so that mail for one dead home does not keep every helper waiting.
-    room: how many answers are remembered. look_ups: how many may be under way at once; per_user: of one user, since a stranger may
-        ask for as many tags as they please.
+    room: how many answers are remembered. look_ups: how many may be under way at once; per_user: for tags of one user, since a stranger
+        may ask for as many as they please. Mail without a tag does not wait for theirs.
     """
 
     def __init__(
@@ -102,8 +106,8 @@ class ForwardsOfUsers:
     async def _asked(self, key: Key, user: User, names: Sequence[str]) -> Forward | None:
         """From the home, together with everybody else who waits for that."""
         if key not in self._under_way:
-            of_user = sum(name == user.name for name, _ in self._under_way)
-            if len(self._under_way) >= self._look_ups or of_user >= self._per_user:
+            tags = sum(name == user.name and _has_tag(files) for name, files in self._under_way)
+            if len(self._under_way) >= self._look_ups or (_has_tag(names) and tags >= self._per_user):
                 raise TemporaryFailure(NOT_NOW)
             self._under_way[key] = []
             answer = self._waiter(key)

@@ -116,11 +116,14 @@ class ForwardsTests(SynchronousTestCase):
         quick = self.ask(forwards, self.bob)
         self.homes.answers[-1].callback(None)
         self.assertIsNone(self.members(quick))
+        plain = self.ask(forwards, self.ann)
+        self.homes.answers[-1].callback(None)
+        self.assertIsNone(self.members(plain))
         # And what is wrong with a home is wrong with it for every tag.
         self.homes.answers[0].errback(OSError(5, "Input/output error"))
         self.later(asked[0])
         self.later(self.ask(forwards, self.ann, "+another"))
-        self.assertEqual(len(self.homes.asked), 5)
+        self.assertEqual(len(self.homes.asked), 6)
 
     def test_what_is_remembered_is_bounded_and_old_answers_go(self) -> None:
         forwards = self.forwards(room=10)
