@@ -169,14 +169,14 @@ class ExpiryTests(RunnerTestCase):
         self.assertEqual([row.recipient.held for row in house.journal.rows.values()], [True])
 
     def test_what_is_requeued_meanwhile_has_a_whole_lifetime(self) -> None:
-        house = House(schedule=Schedule(minimal=10, lifetime=30))
+        house = House(schedule=Schedule(minimal=10, lifetime=18))
         house.delivery.locked.add("ann")
         house.accept("A", "ann")
         house.pass_time(15)
         house.journal.requeue(["A"], now=house.queue_clock.seconds())
-        house.pass_time(25)
+        house.pass_time(10)
         self.assertEqual(house.reports.made, [])
-        house.pass_time(30)
+        house.pass_time(60)
         self.assertEqual(len(house.reports.made), 1)
 
     def test_what_waits_for_its_next_try_when_its_life_ends_has_that_one(self) -> None:
