@@ -44,6 +44,10 @@ class Report(Protocol):
     def __call__(self, line: str, /, **fields: object) -> None: ...
 
 
+def nothing_to_say(line: str, /, **fields: object) -> None:
+    """A Report for where there is no log."""
+
+
 class Tell(Protocol):
     """Adds one event to a message's story (spool/history.py). Never waits, never raises; may be called from any thread.
 

@@ -1,6 +1,7 @@
 """Who somebody is, in cred's words: a name and a password become the canonical name of a user, or UnauthorizedLogin.
 
-The refusal is the same, and as late, for a wrong password, an unknown name and a name that can be nobody's. What cannot be
+The refusal is the same, and as late, for a wrong password, an unknown name, a name that can be nobody's, an account that is locked or has
+expired, and one whose uid is outside ``user_ids``: it is one line of code. What cannot be
 known now is TemporaryFailure (454 4.7.0), and is never counted as a failure of the client's.
 """
 
@@ -19,11 +20,14 @@ from lanmail.accounts.hashes import LONGEST_PASSWORD
 from lanmail.accounts.names import login_name
 from lanmail.accounts.sources import Passwords
 from lanmail.accounts.throttle import Throttle
-from lanmail.interfaces import Login, Report, User, Users
+from lanmail.interfaces import Login, Report, User, Users, nothing_to_say
 from lanmail.network import Peer
 from lanmail.status import Status, TemporaryFailure
 
 NOT_NOW = Status(454, "4.7.0", "Temporary authentication failure, try again later")
+
+_LONGEST_SHOWN = 100
+"""Characters of a name in the log; no login name is as long."""
 
 _UNSAID = Login("", Peer(""))
 """Of credentials that some other program made."""
@@ -33,15 +37,19 @@ _UNSAID = Login("", Peer(""))
 class PasswordChecker:
     """Checks what a client logs in with, and answers failures late.
 
-    passwords: an AccountList, or ForeignPasswords. domains: ours, lower case; a name may be written with one of them behind it.
+    passwords: an AccountList, RememberedLogins over one, or ForeignPasswords. domains: ours, lower case; a name may be written with one
+    of them behind it. report: told of each refusal at once, in the words that etc/fail2ban/filter.d/lanmail.conf looks for.
     """
 
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, passwords: Passwords, domains: Collection[str], throttle: Throttle) -> None:
+    def __init__(
+        self, passwords: Passwords, domains: Collection[str], throttle: Throttle, report: Report = nothing_to_say
+    ) -> None:
         self._passwords = passwords
         self._domains = frozenset(domains)
         self._throttle = throttle
+        self._report = report
 
     def requestAvatarId(self, credentials: IUsernamePassword) -> Deferred[bytes | tuple[()]]:
         """The canonical name; or UnauthorizedLogin, or TemporaryFailure (454 4.7.0)."""
@@ -59,9 +67,21 @@ class PasswordChecker:
             # Whatever it was (a name service, PAM, a file): in answer to a login it is said in a login's words (RFC 4954, 4).
             raise TemporaryFailure(NOT_NOW) from failure
         if user is None:
+            # The address stands before what the client wrote, so that nobody can write another's into the line.
+            self._report(
+                "login refused: client={host}, service={service}, user=<{name}>",
+                host=login.peer.host or "local",
+                service=login.protocol or "other",
+                name=_shown(credentials.username),
+            )
             await self._throttle.failed(began, login.peer.block, (name or "").lower())
             raise UnauthorizedLogin()
         return user.name.encode("ascii")
+
+
+def _shown(name: bytes | str) -> str:
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    return text[:_LONGEST_SHOWN]
 
 
 class ForeignPasswords:

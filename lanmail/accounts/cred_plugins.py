@@ -21,6 +21,7 @@ from lanmail.interfaces import P, T
 from lanmail.maillog import Logger
 
 _log = Logger("accounts")
+_logins = Logger("auth")
 
 _PEOPLE = UserIds(((1000, 65533), (65535, 4294967293)))
 
@@ -33,7 +34,9 @@ def pam_checker(service: str, reactor: Any) -> PasswordChecker:
     guards = SystemGuards(reactor, service or "lanmail", _log.report)
     reactor.callWhenRunning(guards.start)
     reactor.addSystemEventTrigger("during", "shutdown", guards.stop)
-    return PasswordChecker(AccountList([guards.accounts(reactor, _PEOPLE, _log.report)]), (), Throttle(reactor))
+    return PasswordChecker(
+        AccountList([guards.accounts(reactor, _PEOPLE, _log.report)]), (), Throttle(reactor), _logins.report
+    )
 
 
 def passwd_file_checker(path: str, reactor: Any) -> PasswordChecker:
@@ -44,7 +47,7 @@ def passwd_file_checker(path: str, reactor: Any) -> PasswordChecker:
     problem = accounts.unusable()
     if problem is not None:
         raise ValueError(problem)
-    return PasswordChecker(AccountList([accounts]), (), Throttle(reactor))
+    return PasswordChecker(AccountList([accounts]), (), Throttle(reactor), _logins.report)
 
 
 def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:

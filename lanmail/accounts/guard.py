@@ -91,7 +91,8 @@ class Guard:
     helpers: how many work at once. A call that has taken ``slow`` seconds counts no longer, so that hanging ones leave room
         for others, but there are never more than ``most``.
     time_limit: seconds a call may take before its helper is killed; also how long a question waits for its turn.
-    waiting: how many questions may wait, half of them from one address. per_name: how many are asked at once about one name.
+    waiting: how many questions may wait, half of them from one address, and fewer where others come.
+    per_name: how many are asked at once about one name.
     called: what the log calls a helper.
     """
 
@@ -146,7 +147,8 @@ class Guard:
         if self._stopped:
             question.answer.errback(Failure(GuardTrouble("the service is stopping")))
             return question.answer
-        if self._queued >= self._waiting or len(self._queue.get(host, ())) >= (self._waiting + 1) // 2:
+        mine = len(self._queue.get(host, ()))
+        if mine >= (self._waiting + 1) // 2 or (self._queued >= self._waiting and not self._make_room(mine)):
             question.answer.errback(Failure(GuardTrouble(f"too many questions wait ({self._queued})")))
             return question.answer
         self._queue.setdefault(host, deque()).append(question)
@@ -200,6 +202,19 @@ class Guard:
                         self._queue.move_to_end(question.host)
                     return question
         return None
+
+    def _make_room(self, mine: int) -> bool:
+        """Whoever has most waiting loses its last, so that a few addresses that fill the queue keep nobody else out of it.
+
+        mine: how many whoever asks has waiting. False where nobody has much more than that.
+        """
+        longest = max(self._queue.values(), key=len)
+        if len(longest) <= mine + 1:
+            return False
+        crowded_out = longest[-1]
+        self._leave_queue(crowded_out)
+        crowded_out.answer.errback(Failure(GuardTrouble("too many questions of its address wait")))
+        return True
 
     def _leave_queue(self, question: _Question) -> None:
         turn = self._queue[question.host]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Collection
 
 from lanmail.accounts.hashes import hash_password
 from lanmail.accounts.names import is_login_name
 from lanmail.accounts.passwd_file import open_checked
+from lanmail.accounts.rewriting import locked, replace
 
 Lines = list[str]
 
@@ -69,7 +68,7 @@ def _name_in(line: str) -> str:
 
 def _edit(path: str, change: Callable[[Lines], Lines], create: int, owner: tuple[int, int] | None) -> int:
     """By how many lines it grew."""
-    fd = _locked(path, create)
+    fd = locked(path, lambda: open_checked(path, owners_for_editing(path), os.O_RDONLY | create))
     with open(fd, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         facts = os.fstat(fd)
         if owner is None or facts.st_size:
@@ -79,45 +78,5 @@ def _edit(path: str, change: Callable[[Lines], Lines], create: int, owner: tuple
             before = []
         after = change(before)
         if after != before:
-            _replace(path, "".join(f"{line}\n" for line in after), owner)
+            replace(path, "".join(f"{line}\n" for line in after), owner, 0o600)
         return len(after) - len(before)
-
-
-def _locked(path: str, create: int) -> int:
-    """The file, locked; it is the one of that name also after the wait for the lock (another writer has put a new one there)."""
-    while True:
-        fd = open_checked(path, owners_for_editing(path), os.O_RDONLY | create)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            ours, theirs = os.fstat(fd), os.stat(path, follow_symlinks=False)
-            if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
-                return fd
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-
-
-def _replace(path: str, text: str, owner: tuple[int, int]) -> None:
-    folder = os.path.dirname(path) or "."
-    fd, new = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=folder)  # 0600, O_EXCL, O_NOFOLLOW
-    try:
-        with open(fd, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            os.fchmod(fd, 0o600)
-            if os.geteuid() == 0:
-                os.fchown(fd, *owner)
-            file.write(text)
-            file.flush()
-            os.fsync(fd)
-        os.rename(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
-    # Only with its folder on the disk is the new name there after a power cut.
-    folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder_fd)
-    finally:
-        os.close(folder_fd)

@@ -11,11 +11,12 @@ import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from twisted.internet.defer import DeferredLock, DeferredSemaphore
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
 from lanmail.accounts.hashes import NOBODYS, PasswordHash, hash_password
 from lanmail.accounts.names import is_login_name
+from lanmail.accounts.turns import TooMany, Turns
 from lanmail.interfaces import InThread, Report, User
 from lanmail.network import Peer
 from lanmail.status import Status, TemporaryFailure
@@ -110,7 +111,7 @@ class PasswdFile:
     """sources.Accounts over one file, which is looked at again when it was not for ``fresh`` seconds.
 
     uid, gid: whose the mailboxes are. owners: who may own the file; root, this process's user and ``uid`` by default.
-    at_once: how many hashes are computed at a time (32 MiB each). waiting: how many logins may wait for that.
+    at_once: how many hashes are computed at a time (32 MiB each). waiting: how many logins may wait for that; addresses take turns.
     """
 
     def __init__(
@@ -135,13 +136,11 @@ class PasswdFile:
         self._report = report
         self._owners = frozenset({0, os.geteuid(), uid} if owners is None else owners)
         self._fresh = fresh
-        self._waiting = waiting
         self._passwords: Passwords | None = None
         self._trouble = ""
         self._looked = float("-inf")
         self._reading = DeferredLock()
-        self._hashing = DeferredSemaphore(at_once)
-        self._hashed = 0
+        self._hashing = Turns(at_once, waiting)
 
     def unusable(self) -> str | None:
         """Why no account can be had from the file, as a sentence for whoever starts the server. Reads it at once, here.
@@ -162,25 +161,25 @@ class PasswdFile:
         return User(account[0], self._uid, self._gid) if account else None
 
     async def verify(self, user: User | None, password: bytes, peer: Peer) -> bool:
-        if self._hashed >= self._waiting:
-            raise TemporaryFailure(NOT_NOW)
-        self._hashed += 1
         try:
-            accounts = (await self._current()).accounts
+            await self._hashing.take(peer.block)
+        except TooMany:
+            raise TemporaryFailure(NOT_NOW) from None
+        try:
+            # As it is at this moment: by a reading of a second ago a password that has just been changed would still be right, and
+            # could be remembered.
+            accounts = (await self._current(fresh=0.0)).accounts
             _, wanted = accounts.get(user.name.lower() if user else "", ("", NOBODYS))
-            await self._hashing.acquire()
-            try:
-                return await self._in_thread(wanted.matches, password) and bool(password)
-            finally:
-                self._hashing.release()
+            return await self._in_thread(wanted.matches, password) and bool(password)
         finally:
-            self._hashed -= 1
+            self._hashing.done()
 
-    async def _current(self) -> Passwords:
+    async def _current(self, fresh: float | None = None) -> Passwords:
         """What the file says, as of ``fresh`` seconds ago or later. TemporaryFailure where it cannot be read."""
+        fresh = self._fresh if fresh is None else fresh
         await self._reading.acquire()
         try:
-            if self._clock.seconds() - self._looked >= self._fresh:
+            if self._clock.seconds() - self._looked >= fresh:
                 await self._look_again()
         finally:
             self._reading.release()

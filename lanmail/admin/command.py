@@ -6,6 +6,7 @@ import click
 
 from lanmail import __version__
 from lanmail.admin.configuration import config_command
+from lanmail.admin.device import device_command
 from lanmail.admin.passwd import passwd_command
 from lanmail.admin.queue import queue_command
 from lanmail.admin.why import why_command
@@ -18,6 +19,7 @@ def main() -> None:
 
 
 main.add_command(config_command)
+main.add_command(device_command)
 main.add_command(passwd_command)
 main.add_command(queue_command)
 main.add_command(why_command)

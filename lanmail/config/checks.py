@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from lanmail.config.devices import parse as parse_devices
 from lanmail.config.machine import Machine
 from lanmail.config.parameters import PARAMETERS, Settings
 from lanmail.config.problems import Problem, Severity
@@ -160,6 +161,26 @@ def _files(settings: Settings, machine: Machine) -> Iterator[Problem]:
     for source in settings.accounts:
         if source.kind == "passwd-file" and (why := _no_passwords(source.path, settings, machine)):
             yield _warning(settings, "accounts", why)
+    yield from _devices(settings, machine)
+
+
+def _devices(settings: Settings, machine: Machine) -> Iterator[Problem]:
+    """What a reload would refuse keeps a start from happening: there is no older table to go on with."""
+    path = settings.device_table
+    facts = machine.facts(path) if path else None
+    if facts is None:
+        if path and not settings.written["device_table"].is_default:
+            yield _warning(settings, "device_table", f"there is no {path}; lanmail device add makes it")
+        return
+    if facts.is_link:
+        yield _error(settings, "device_table", f"{path} is a symbolic link; name the file itself")
+    elif facts.is_file and facts.mode & 0o002:
+        yield _error(settings, "device_table", f"{path} can be written by everybody; chmod o-w {path}")
+    else:
+        try:
+            yield from parse_devices(machine.read(path), path)[1]
+        except OSError as error:
+            yield _error(settings, "device_table", f"cannot read {path}: {error.strerror or error}")
 
 
 def _no_passwords(path: str, settings: Settings, machine: Machine) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 
+from lanmail.config.foreign_accounts import obstacle_on
 from lanmail.config.hosts import LISTENING
 from lanmail.config.kinds import Context
 from lanmail.config.machine import Interface
 from lanmail.config.problems import BadValue
+from lanmail.config.syntax import words
 
 
 def myhostname(context: Context) -> str:
@@ -42,6 +44,14 @@ def _network(interface: Interface, style: str) -> ipaddress.IPv4Network | ipaddr
     first = int(interface.ip) >> 24
     length = 8 if first < 128 else 16 if first < 192 else 24
     return ipaddress.ip_network((int(interface.ip), length), strict=False)
+
+
+def login_cache_time(context: Context) -> str:
+    """20 minutes; none where the system's logins depend on more than its files, since a change of the rest is not seen."""
+    if "system" not in (word.strip("{} ") for word in words(context.text("accounts"))):
+        return "20m"  # a passwd-file is watched
+
+    return "0" if obstacle_on(context.machine, context.text("pam_service")) else "20m"
 
 
 class _Silent:

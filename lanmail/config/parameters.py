@@ -354,10 +354,25 @@ class Settings:
         COUNT_FROM_1, "4", "How many processes ask PAM; each asks for one login at a time.", ours=True
     )
     pam_timeout = Parameter(TIME, "15s", "After so long a PAM process is ended and replaced.", ours=True)
+    login_cache_time = Parameter(
+        TIME,
+        FromMachine(
+            "`20m`, or `0` where `nsswitch.conf` or PAM name more than files and `pam_unix`", defaults.login_cache_time
+        ),
+        "How long a right password is remembered, so that the next poll is quick; forgotten when an account changes. 0: not at all.",
+        ours=True,
+    )
     user_ids = Parameter(
         USER_IDS,
         "1000-65533, 65535-4294967293",
         "The uids of the accounts that have mail. 65534 is nobody; daemons are below 1000.",
+        ours=True,
+    )
+
+    device_table = Parameter(
+        PATH_OR_NOTHING,
+        "/etc/lanmail/devices",
+        "The file of the machines that send without a login, each from one address (lanmail device). Empty: none is read.",
         ours=True,
     )
 

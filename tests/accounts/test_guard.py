@@ -263,11 +263,25 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual([each.called for each in flood], [False] * 6 + [True] * 4)
         for question in flood[6:]:
             self.assertIn("too many", self.trouble(question))
-        others = [self.ask("hanging", f"192.168.1.{n}") for n in range(6)]
-        self.assertIn("too many", self.trouble(others[-1]))
         stopped = self.guard.stop()
-        for question in flood[:6] + others[:-1]:
+        for question in flood[:6]:
             self.trouble(question)
+        self.assertNoResult(stopped)
+
+    def test_a_queue_that_is_full_has_room_for_an_address_with_fewer_questions(self) -> None:
+        floods = [self.ask("hanging", f"192.168.1.{60 + n % 2}") for n in range(11)]
+        others = [self.ask("hanging", f"192.168.1.{n}") for n in range(10)]
+        # The last questions of the two made room, until each had one like the newcomers; then newcomers are refused.
+        refused = [question for question in (*floods, *others) if question.called]
+        self.assertEqual(len(refused), 10)
+        for question in refused:
+            self.assertIn("too many", self.trouble(question))
+        self.assertEqual([question.called for question in floods], [False] * 3 + [True] * 8)
+        self.assertEqual([question.called for question in others], [False] * 8 + [True] * 2)
+        stopped = self.guard.stop()
+        for question in (*floods, *others):
+            if question not in refused:
+                self.trouble(question)
         self.assertNoResult(stopped)
 
     def test_a_question_nobody_waits_for_any_more_is_no_trouble(self) -> None:

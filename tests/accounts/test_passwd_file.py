@@ -184,13 +184,43 @@ class PasswdFileTests(SynchronousTestCase):
             return working[-1]
 
         accounts = PasswdFile(self.path, 990, 991, in_thread, self.clock, self.report, at_once=2, waiting=5)
-        logins = [begin(accounts.verify(None, b"x", PEER)) for _ in range(7)]
+        logins = [begin(accounts.verify(None, b"x", PEER)) for _ in range(9)]
         self.assertEqual(len(working), 2)
-        for login in logins[5:]:
+        for login in logins[7:]:
             self.assertEqual(self.failureResultOf(login, TemporaryFailure).value.status.code, 454)
-        for n in range(5):
+        for n in range(7):
             working[n].callback(False)
-        self.assertEqual([self.successResultOf(login) for login in logins[:5]], [False] * 5)
+        self.assertEqual([self.successResultOf(login) for login in logins[:7]], [False] * 7)
+
+    def test_a_password_that_was_changed_holds_from_the_next_login_on(self) -> None:
+        self.write(f"julien:{hash_password('old')}\n")
+        user = self.found("julien")
+        self.assertTrue(self.right(user, "old"))
+        self.write(f"julien:{hash_password('new')}\n")
+        self.assertFalse(self.right(user, "old"))
+        self.assertTrue(self.right(user, "new"))
+
+    def test_the_logins_of_addresses_take_turns(self) -> None:
+        hashing: list[tuple[bytes, Deferred[bool]]] = []
+
+        def in_thread(work, *arguments):
+            if getattr(work, "__name__", "") != "matches":
+                return at_once(work, *arguments)
+            hashing.append((arguments[0], Deferred()))
+            return hashing[-1][1]
+
+        accounts = PasswdFile(self.path, 990, 991, in_thread, self.clock, self.report, at_once=1, waiting=6)
+        flood = [begin(accounts.verify(None, b"guess", Peer("192.168.1.66"))) for _ in range(7)]
+        other = begin(accounts.verify(None, b"right", PEER))
+        hashing[0][1].callback(False)
+        hashing[1][1].callback(False)
+        self.assertEqual([password for password, _ in hashing], [b"guess", b"guess", b"right"])
+        hashing[2][1].callback(True)
+        self.assertTrue(self.successResultOf(other))
+        self.failureResultOf(flood[-1], TemporaryFailure)  # which made room for the other
+        for n in range(3, 7):
+            hashing[n][1].callback(False)
+        self.assertEqual([self.successResultOf(login) for login in flood[:6]], [False] * 6)
 
     def test_what_hash_password_writes_lets_in(self) -> None:
         self.write(f"julien:{hash_password('dianaël')}\n")

@@ -17,6 +17,28 @@ class TestChecks(SynchronousTestCase):
         (problem,) = self.problems(text, machine)
         return problem
 
+    def test_every_bad_line_of_the_device_table_is_an_error_with_its_place(self) -> None:
+        machine = FakeMachine()
+        machine.files["/etc/lanmail/devices"] = "192.168.1.50 from=scan@x.example\nprinter\n"
+        self.assertEqual(
+            [line.partition(": ")[2].partition(" ")[0] for line in self.problems("", machine)],
+            ["/etc/lanmail/devices:2:"] * 2,
+        )
+        self.assertEqual(self.problems("device_table =", machine), [])
+
+    def test_a_device_table_that_the_server_would_not_use_is_an_error(self) -> None:
+        machine = FakeMachine(rights={"/d": Facts(stat.S_IFREG | 0o646, 0)})
+        machine.files["/d"] = ""
+        self.assertIn("error: main.cf:1: device_table: /d can be written", self.one("device_table = /d", machine))
+        machine.rights["/d"] = Facts(stat.S_IFLNK | 0o777, 0)
+        self.assertIn("symbolic link", self.one("device_table = /d", machine))
+        machine.rights["/d"] = Facts(stat.S_IFREG | 0o644, 0)
+        self.assertEqual(self.problems("device_table = /d", machine), [])
+
+    def test_a_missing_device_table_is_a_warning_where_it_was_named(self) -> None:
+        self.assertEqual(self.problems(""), [])
+        self.assertIn("warning: main.cf:1: device_table: there is no /d", self.one("device_table = /d"))
+
     def test_a_missing_mail_owner_is_an_error_with_the_command_that_makes_it(self) -> None:
         self.assertEqual(
             self.one("mail_owner = mailer"),

@@ -10,6 +10,30 @@ def reading(text: str, machine: FakeMachine | None = None) -> Reading:
     return read_text(text, machine=machine or FakeMachine())
 
 
+class TestRememberedLogins(SynchronousTestCase):
+    FILES = {"/etc/nsswitch.conf": "passwd: files systemd\n", "/etc/pam.d/lanmail": "auth required pam_unix.so\n"}
+
+    def time(self, text: str = "", **files: str) -> int:
+        changed = {path: text for path, text in self.FILES.items()}
+        changed |= {path: text for path in changed for name, text in files.items() if name in path}
+        return reading(text, FakeMachine(files=changed)).settings.login_cache_time
+
+    def test_they_last_20_minutes_where_the_system_has_its_own_files_alone(self) -> None:
+        self.assertEqual(self.time(), 1200)
+
+    def test_they_are_off_where_anything_else_has_a_say_unless_somebody_asks_for_them(self) -> None:
+        self.assertEqual(self.time(nsswitch="passwd: files ldap\n"), 0)
+        self.assertEqual(self.time(pam="auth required pam_sss.so\n"), 0)
+        self.assertEqual(self.time("pam_service = other"), 0)
+        self.assertEqual(self.time("login_cache_time = 5m", pam="auth required pam_sss.so\n"), 300)
+
+    def test_a_passwd_file_alone_asks_neither(self) -> None:
+        accounts = "accounts = passwd-file:/etc/lanmail/passwd"
+        self.assertEqual(self.time(accounts, nsswitch="passwd: ldap\n"), 1200)
+        self.assertEqual(self.time(f"{accounts}, system", nsswitch="passwd: ldap\n"), 0)
+        self.assertEqual(self.time("accounts = { system }", nsswitch="passwd: ldap\n"), 0)
+
+
 class TestNames(SynchronousTestCase):
     def test_myhostname_is_the_machines_name_and_mydomain_what_is_behind_its_first_dot(self) -> None:
         settings = reading("").accepted()
