@@ -16,8 +16,8 @@ from lanmail.delivery.found import MAX_WARNINGS, Following, Found, Way, in_words
 from lanmail.delivery.luser_relay import LuserRelay
 from lanmail.interfaces import Report, User, Users
 
-# Who every site must answer for (RFC 5321, 4.5.1; RFC 2142), and who answers where nothing else is said.
-_ROOTS = frozenset(("postmaster", "abuse"))
+# Who every site must answer for (RFC 5321, 4.5.1; RFC 2142), and who our reports come from, behind whom a human should be (RFC 3464, 2).
+_ROOTS = frozenset(("postmaster", "abuse", "mailer-daemon"))
 
 
 class Forwards(Protocol):

@@ -44,7 +44,10 @@ _NOTHING_SAID = RecipientParameters()
 
 
 class Accept(Protocol):
-    """Takes a message over: when it returns, the message is on stable storage. Raises TemporaryFailure, and then nothing of it is kept."""
+    """Takes a message over: when it returns, the message is on stable storage. Raises TemporaryFailure, and then nothing of it is kept.
+
+    One without recipients, whose only way leads to /dev/null, is told about and not kept.
+    """
 
     async def __call__(self, message: Message, recipients: Sequence[Recipient], content: Content) -> None: ...
 
@@ -258,8 +261,7 @@ class _Arrival:
         self._must_have_an_end([to for to, _, _ in ways])
         received = self._received(message)
         recipients = [copy_of(message, to, received, notify=notify, orcpt=orcpt) for to, notify, orcpt in ways]
-        if recipients:
-            await self._reception.accept(message, recipients, content)
+        await self._reception.accept(message, recipients, content)
         for route, _ in envelope.routes:
             if route.discarded:
                 self._tell_discarded(route)

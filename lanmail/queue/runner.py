@@ -130,8 +130,12 @@ class Runner:
     async def accept(self, message: Message, recipients: Sequence[Recipient], content: Content) -> None:
         """The message is ours: on stable storage, and on its way. Raises TemporaryFailure, and then nothing of it is kept.
 
-        It does not wait for the delivery. It may be called before ``start``, and after ``stop``: the next look finds it.
+        It does not wait for the delivery. Without recipients there is none: it is only told about. It may be called before
+        ``start``, and after ``stop``: the next look finds it.
         """
+        if not recipients:
+            self._chronicle.accepted(message, recipients)
+            return
         if content.name is not None:
             try:
                 await self._in_thread(self._incoming.sync, content)

@@ -171,8 +171,9 @@ class House:
 
     async def accept(self, message: Message, recipients: Sequence[Recipient], content: Content) -> None:
         """reception.Accept, without a queue: one try at once, and a checkpoint."""
-        self.delivery.deliver(self.admit(message, recipients, content))
-        self.checkpoints.run()
+        if recipients:
+            self.delivery.deliver(self.admit(message, recipients, content))
+            self.checkpoints.run()
 
     def deliver(self, *batches: Batch) -> list[Outcome]:
         """One round of them, those of the same user together."""

@@ -249,12 +249,18 @@ class AliasTests(RouterTestCase):
 
 
 class PostmasterTests(RouterTestCase):
-    ASKED = ("<postmaster>", "<Postmaster@lan.example>", "<abuse@lan.example>", "<root@lan.example>")
+    ASKED = (
+        "<postmaster>",
+        "<Postmaster@lan.example>",
+        "<abuse@lan.example>",
+        "<MAILER-DAEMON@lan.example>",
+        "<root@lan.example>",
+    )
 
     def test_root_s_mail_goes_where_the_alias_says(self) -> None:
         house = self.house("ann", "bob", aliases="root: ann\nabuse: bob\n", admin_user="bob")
         self.assertEqual(
-            [self.names(house, asked, STRANGER) for asked in self.ASKED], [["ann"], ["ann"], ["bob"], ["ann"]]
+            [self.names(house, asked, STRANGER) for asked in self.ASKED], [["ann"], ["ann"], ["bob"], ["ann"], ["ann"]]
         )
 
     def test_else_to_admin_user(self) -> None:

@@ -269,6 +269,13 @@ class BusyTests(RunnerTestCase):
         house.pass_time(400)
         self.assertEqual(sorted(house.has("ann")), sorted(f"A{number}" for number in range(500)))
 
+    def test_a_message_for_nobody_is_told_about_and_not_kept(self) -> None:
+        house = House()
+        house.accept("A")
+        house.turn()
+        self.assertEqual((house.journal.calls.count("admit"), house.story("A")), (0, ["received"]))
+        self.assertIn("qmgr: A: from=<julien@lan.example>, size=10", self.log()[0])
+
     def test_a_mailbox_that_cannot_be_used_is_deferred_at_once(self) -> None:
         house = House()
         house.delivery.troubles["ann"] = MailboxUnsafe("/var/mail/ann is a symbolic link")
