@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
-import pwd
-import shlex
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -24,17 +20,11 @@ from lanmail.mailbox.locks import (
     lock_kernel,
     unlock_kernel,
 )
-from lanmail.mailbox.newborn import Newborn
+from lanmail.mailbox.opening import Opener, PlainOpener
 
 __all__ = ["LockedMailbox", "Locking", "MailboxBusy", "MailboxFailure", "MailboxFile", "MailboxUnsafe"]
 
 T = TypeVar("T")
-
-# O_NONBLOCK: a fifo in the mailbox's place must not hold us up until somebody reads it; on a file it means nothing.
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-
-# What open(2) says of things that are no file: a symbolic link, a folder, a socket.
-_NO_FILE = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a folder", errno.ENXIO: "a socket"}
 
 
 class MailboxFile:
@@ -44,6 +34,7 @@ class MailboxFile:
     state_folder: where the redo journal of an interrupted expunge lies; it exists, is ours alone, and outlives a reboot.
     mend: called with the mailbox each time it was locked and an interrupted expunge was finished, before anybody else sees it.
     settle: called with the locked mailbox before messages are taken out of it. Both raise MailboxFailure.
+    opener: opens and makes the file where our own rights, which are the default, do not reach.
 
     Run as root, the mailbox belongs to ``owner``. Run as somebody else it may also belong to whoever we are, as it does when we
     made it; it is then no other user's, since nobody but root could have given it to us.
@@ -60,11 +51,12 @@ class MailboxFile:
         report: Report,
         mend: Callable[[LockedMailbox], None] | None = None,
         settle: Callable[[LockedMailbox], None] | None = None,
+        opener: Opener | None = None,
     ) -> None:
         self.path = path
         self._name = os.path.basename(path)
         self._owner = owner
-        self._group = group
+        self._opener = opener or PlainOpener(group)
         self._locking = locking
         self._journal = expunge.journal_path(state_folder, owner.name)
         self._report = report
@@ -136,64 +128,15 @@ class MailboxFile:
     def _open(self, folder: int, create: bool) -> tuple[int, bool]:
         for _ in range(3):
             try:
-                return self._open_file(folder), False
+                return self._opener.open(folder, self.path, self._owner), False
             except FileNotFoundError:
                 if not create:
                     raise
             try:
-                return self._create(folder), True
+                return self._opener.create(folder, self.path, self._owner, self._lock_kernel), True
             except FileExistsError:  # somebody without a dotlock made it in between
                 pass
         raise MailboxBusy(self.path, "a program that keeps replacing it")
-
-    def _open_file(self, folder: int) -> int:
-        """The mailbox, unlocked. Opened first and judged afterwards: what was judged by its name could be swapped before the open."""
-        try:
-            fd = os.open(self._name, _OPEN, dir_fd=folder)
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                raise
-            if error.errno in _NO_FILE:
-                raise MailboxUnsafe(f"{self.path} is {_NO_FILE[error.errno]}") from error
-            hint = "; group mail must have it, with mode 0660" if error.errno == errno.EACCES else ""
-            raise MailboxFailure.of(error, f"cannot open {self.path}{hint}") from error
-        try:
-            self._judge(os.fstat(fd))
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    def _judge(self, found: os.stat_result) -> None:
-        if not stat.S_ISREG(found.st_mode):
-            raise MailboxUnsafe(f"{self.path} is not a file")
-        if found.st_nlink == 0:
-            raise MailboxBusy(self.path, "a program that has just removed it")
-        if found.st_nlink > 1:
-            raise MailboxUnsafe(f"{self.path} has {found.st_nlink} names (hard links)")
-        allowed = {self._owner.uid} if os.geteuid() == 0 else {self._owner.uid, os.geteuid()}
-        if found.st_uid not in allowed:
-            raise MailboxUnsafe(
-                f"{self.path} belongs to uid {found.st_uid}, not to {self._owner.name} ({self._owner.uid});"
-                f" if it is theirs: chown {_for_chown(self._owner.uid, self._group)} {shlex.quote(self.path)}"
-            )
-
-    def _create(self, folder: int) -> int:
-        """A new mailbox, which appears locked, with its owner and its mode: nobody can find it as root's and refuse it."""
-        with Newborn(folder) as newborn:
-            mode = 0o600
-            if os.geteuid() == 0:
-                os.fchown(newborn.fd, self._owner.uid, self._owner.gid if self._group is None else self._group)
-            elif self._group is not None:
-                os.fchown(newborn.fd, -1, self._group)
-            if self._group is not None:
-                mode = 0o660
-            os.fchmod(newborn.fd, mode)
-            self._lock_kernel(newborn.fd)
-            newborn.appear(self._name)
-            # Before anybody else can write to it: who finds a mailbox and syncs what he appends need not think of its name.
-            os.fsync(folder)
-            return newborn.keep()
 
     def _lock_kernel(self, fd: int) -> None:
         lock_kernel(fd, self.path, ofd=self._locking.fcntl, flock=self._locking.flock)
@@ -202,7 +145,7 @@ class MailboxFile:
     def _at_rest(self, folder: int) -> Iterator[None]:
         """Hold the kernel lock of the mailbox, if there is one, while a stale dotlock is broken."""
         try:
-            fd = self._open_file(folder)
+            fd = self._opener.open(folder, self.path, self._owner)
         except FileNotFoundError:
             yield
             return
@@ -222,18 +165,3 @@ class MailboxFile:
             self._report(
                 "warning: cannot remove the dotlock {path}.lock: {error}", path=self.path, error=error.strerror
             )
-
-
-def _for_chown(uid: int, group: int | None) -> str:
-    """``ann:mail``, as chown(1) takes it, with a number for what has no name. The mailboxes of a passwd-file's accounts belong to
-    mail_owner; so it is the uid's name, and not the account's."""
-    try:
-        owner = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        owner = str(uid)
-    if group is None:
-        return owner
-    try:
-        return f"{owner}:{grp.getgrgid(group).gr_name}"
-    except KeyError:
-        return f"{owner}:{group}"
