@@ -31,6 +31,9 @@ class ServerTls:
         self._versions = versions
         self._clock = clock
         self._limit = handshake_limit
+        # Weak references: a client that left is not kept in memory until its time would have been over. (A connection's app data
+        # would be the place for its timer, but there Twisted puts the protocol.)
+        self._shaking: dict[weakref.ref[SSL.Connection], IDelayedCall] = {}
         self.use(chains)
 
     def use(self, chains: Sequence[Chain]) -> None:
@@ -38,19 +41,23 @@ class ServerTls:
         if self._versions is Versions.OLD:
             for chain in chains:
                 check_old(chain)
-        self._context = make_context(chains, self._versions, _handshaking)
+        self._context = make_context(chains, self._versions, self._told)
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """IOpenSSLServerConnectionCreator."""
         connection = SSL.Connection(self._context, None)
-        # Weak: a client that left must not be kept in memory until its time would have been over.
-        connection.set_app_data(self._clock.callLater(self._limit, _cut_off, weakref.ref(protocol)))
+        timer = self._clock.callLater(self._limit, _cut_off, weakref.ref(protocol))
+        # Twisted lets go of it when it is lost, and then this is called too.
+        self._shaking[weakref.ref(connection, self._over)] = timer
         return connection
 
+    def _told(self, connection: SSL.Connection, where: int, _code: int) -> None:
+        """OpenSSL's info callback."""
+        if where & SSL.SSL_CB_HANDSHAKE_DONE:
+            self._over(weakref.ref(connection))
 
-def _handshaking(connection: SSL.Connection, where: int, _code: int) -> None:
-    if where & SSL.SSL_CB_HANDSHAKE_DONE:
-        timer: IDelayedCall | None = connection.get_app_data()
+    def _over(self, connection: weakref.ref[SSL.Connection]) -> None:
+        timer = self._shaking.pop(connection, None)
         if timer is not None and timer.active():
             timer.cancel()
 
