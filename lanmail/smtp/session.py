@@ -75,6 +75,7 @@ class SmtpSession(Conversation[Event]):
         self._verb = "CONNECT"
         self._errors = 0
         self._junk = 0
+        self._secret = False  # a client that does not listen may say passwords where a command should stand
         self._verbs: dict[str, Callable[[bytes], Event | Turn]] = {
             "HELO": self._helo,
             "EHLO": self._ehlo,
@@ -224,6 +225,7 @@ class SmtpSession(Conversation[Event]):
         if isinstance(line, TooLong):
             return self._unknown(replies.LINE_TOO_LONG)
         verb, argument = grammar.split_command(line)
+        self._secret = self._secret or verb == "AUTH"
         understand = self._verbs.get(verb)
         if understand is None:
             return self._not_a_command(verb, line)
@@ -247,7 +249,7 @@ class SmtpSession(Conversation[Event]):
             return self._unknown(replies.BAD_SYNTAX)
         if not grammar.is_of_no_mail_client(verb):
             return self._unknown(replies.UNKNOWN_COMMAND)
-        self._story.not_smtp(line)
+        self._story.not_smtp(b"(not shown, behind AUTH)" if self._secret else line)
         self._unknown(replies.NON_SMTP)
         return self._goodbye(None)
 

@@ -191,6 +191,15 @@ class OrderAndSyntaxTests(SynchronousTestCase):
             self.assertTrue(talk.session.closing)
             self.assertIn("warning: non-SMTP command from unknown[192.168.1.5]: ", talk.reports[-1])
 
+    def test_a_password_said_behind_an_auth_that_was_refused_is_not_logged(self) -> None:
+        # As a printer says it, that sends its lines whatever it hears.
+        for offer_auth in (False, True):
+            talk = Talk(offer_auth=offer_auth)
+            talk.hears(b"EHLO c\r\nAUTH CRAM-MD5\r\n", b"bmVs\r\n", b"1XsecretX==\r\n")
+            self.assertTrue(talk.session.closing)
+            self.assertIn("warning: non-SMTP command", talk.reports[-1])
+            self.assertNotIn("secret", str(talk.reports))
+
     def test_a_reply_is_one_line_whatever_a_status_says(self) -> None:
         talk = Talk()
         talk.decide = lambda event: Status(550, "5.1.1", "<é\r\n250 2.1.5 Ok\x1b>" + "x" * 2000)
