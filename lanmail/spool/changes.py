@@ -157,8 +157,8 @@ def exchange(
 
 
 def _exchange(db: sqlite3.Connection, after: Aftermath, one: Exchange, numbers: Numbers) -> list[list[int]]:
-    gone = _numbers(db, "number", f"{_THESE} AND {_WAITS}", one.gone)
-    warned = _numbers(db, "number", f"{_THESE} AND {_WAITS} AND warned = 0", one.warned)
+    gone = _numbers(db, "number", f"{_THESE} AND {_WAITS} AND held = 0", one.gone)
+    warned = _numbers(db, "number", f"{_THESE} AND {_WAITS} AND held = 0 AND warned = 0", one.warned)
     reported = _numbers(db, "number", f"{_THESE} AND owed = 1", one.reported)
     if (one.gone or one.warned or one.reported) and not (gone or warned or reported):
         return []

@@ -302,6 +302,12 @@ class ExchangeTests(JournalTestCase):
         self.assertEqual(self.exchange(numbers, report), [])
         self.assertEqual(self.rows(), 0)
 
+    def test_what_is_held_meanwhile_is_not_reported_and_stays(self) -> None:
+        numbers = self.admit(1)
+        self.of(self.journal.hold(None))
+        self.assertEqual(self.exchange(numbers), [])
+        self.assertEqual(self.rows(), 1)
+
     def test_what_is_being_written_meanwhile_is_not_reported_and_not_removed(self) -> None:
         numbers = self.admit(1)
         self.of(self.journal.intend([intent(1)]))
