@@ -345,7 +345,8 @@ class ControlTests(TestCase):
                     except BlockingIOError:  # the backlog is short
                         await self.turn()
                 if len(kept) % 100 == 0:
-                    self.assertLessEqual(len(self.control.connections), AT_ONCE + 8)
+                    # Linux lets one more wait than listen(2) was told; all that waited may have been let in at once.
+                    self.assertLessEqual(len(self.control.connections), AT_ONCE + AT_ONCE + 1)
             await self.turn(lambda: len(self.control.connections) == AT_ONCE)
             self.assertIn(b"too many", await self.said())
             self.clock.advance(PATIENCE)
