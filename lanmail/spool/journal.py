@@ -128,9 +128,9 @@ class Journal:
     ) -> Future[list[list[int]]]:
         """Reports instead of what they report, all at once or not at all; the numbers of each message in ``add``. Flushed.
 
-        gone: waiting rows, not held, that are failed: away. reported: rows whose success report this is: not owed any more, and away where the
-        mailbox is on stable storage. warned: waiting rows whose delay this tells. Rows that are not (or no longer) as said are passed
-        over; where that is so of all, and there were any, nothing is added, and the answer is empty.
+        gone: waiting rows, not held, that are failed: away. reported: rows whose success report this is: not owed any more, and away
+        where the mailbox is on stable storage. warned: waiting rows, not held, whose delay this tells. Rows that are not (or no longer)
+        as said are passed over; where that is so of all, and there were any, nothing is added, and the answer is empty.
         """
         adds = [Admission(message, recipients, content, now) for message, recipients, content in add]
         return self._commits.submit(
