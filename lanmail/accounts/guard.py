@@ -13,9 +13,11 @@ import struct
 import sys
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessProtocol, IProcessTransport, IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -346,9 +348,12 @@ class _Helper(ProcessProtocol):
 
     def kill(self, why: str) -> None:
         """At once, with everything its modules started. Whoever asked is told; the guard no longer counts it."""
-        pid = None if self.transport is None else self.transport.pid  # None when it was reaped already
-        if pid and not self._dead:
-            helper.end(pid)
+        if self.transport is not None and not self._dead:
+            if self.transport.pid:
+                helper.end(self.transport.pid)
+            else:  # root's, which its parent alone can end; or reaped already
+                with suppress(ProcessExitedAlready):
+                    self.transport.signalProcess("KILL")
         self._lost(why)
 
     def _lost(self, why: str) -> None:

@@ -338,14 +338,17 @@ def _read(count: int) -> bytearray:
     return octets
 
 
-def _serve(pam: Pam | None) -> NoReturn:
+def _serve(pam: Pam | None, limit: float) -> NoReturn:
     names = Names()
     while True:
         (length,) = struct.unpack("!I", _read(4))
         if not 0 < length <= LONGEST_REQUEST:
             raise ValueError("a request that is too long")
         body = _read(length)
+        # The last resort, which ends this process whatever a module is at: the guard kills it before, and all that it started.
+        signal.setitimer(signal.ITIMER_REAL, limit)
         answer = _answer(pam, names, body)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         # The password goes as soon as Python lets it: this buffer now, the copies with the next request's.
         body[:] = bytes(length)
         while answer:
@@ -369,7 +372,7 @@ def end(pid: int) -> None:
             pass
 
 
-def _end_with_the_channel() -> None:
+def end_with_the_channel() -> None:
     """Whoever asked is gone, perhaps by SIGKILL: end at once, in the middle of a module that hangs."""
     watch = select.poll()
     watch.register(REQUESTS, 0)  # the end of the channel alone (POLLHUP), not what can be read
@@ -378,8 +381,9 @@ def _end_with_the_channel() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """arguments: the PAM service, or empty for a helper that only knows names; the folder that the ``pam`` module is in."""
-    service, folder = arguments
+    """arguments: the PAM service, or empty for a helper that only knows names; the folder that the ``pam`` module is in; perhaps the
+    seconds that one answer may take."""
+    service, folder, *limit = arguments
     os.setsid()  # Ctrl-C at the server's terminal is not for us; it ends us in order
     os.chdir("/")
     # No module's child keeps the channel open, and no core file holds a password.
@@ -388,13 +392,13 @@ def main(arguments: list[str]) -> int:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    threading.Thread(target=_end_with_the_channel, daemon=True).start()
+    threading.Thread(target=end_with_the_channel, daemon=True).start()
     try:
         pam = None
         if service:
             sys.path.append(folder)
             pam = Pam(service.encode())
-        _serve(pam)  # until the channel ends
+        _serve(pam, float(limit[0]) if limit else 0)  # until the channel ends
     except EOFError:
         return 0
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from lanmail.accounts.guard import Answer, Guard, GuardTrouble, helper_launcher
+from lanmail.accounts.guard import Answer, Guard, GuardTrouble, Launch, helper_launcher
 from lanmail.accounts.helper import CHECK_PASSWORD, PRETEND
 from lanmail.accounts.users import SystemUsers, through_guard
 from lanmail.interfaces import Report, User
@@ -71,18 +71,27 @@ class SystemGuards:
     home on a server that is down.
 
     reactor: starts the processes and keeps the time. service: ``pam_service``. helpers, time_limit: ``pam_processes`` and
-    ``pam_timeout`` (seconds). Helpers have the rights that this process has when they are started.
+    ``pam_timeout`` (seconds). launches: what starts helpers for passwords, for names and for homes; by default this process does, and they
+    have the rights that it has then.
     """
 
     def __init__(
-        self, reactor: Any, service: str, report: Report, *, helpers: int = 4, time_limit: float = 15.0
+        self,
+        reactor: Any,
+        service: str,
+        report: Report,
+        *,
+        helpers: int = 4,
+        time_limit: float = 15.0,
+        launches: tuple[Launch, Launch, Launch] | None = None,
     ) -> None:
-        launch = helper_launcher(reactor, service)
-        self.passwords = Guard(launch, reactor, report, helpers=helpers, most=4 * helpers, time_limit=time_limit)
+        for_names = helper_launcher(reactor)
+        passwords, names, homes = launches or (helper_launcher(reactor, service), for_names, for_names)
+        self.passwords = Guard(passwords, reactor, report, helpers=helpers, most=4 * helpers, time_limit=time_limit)
         # A look-up is quick or stuck: whoever asks gives up about when its helper is replaced.
-        self.names = Guard(helper_launcher(reactor), reactor, report, helpers=2, most=8, time_limit=5.0, slow=0.5)
+        self.names = Guard(names, reactor, report, helpers=2, most=8, time_limit=5.0, slow=0.5)
         self.homes = Guard(
-            helper_launcher(reactor),
+            homes,
             reactor,
             report,
             helpers=2,

@@ -32,7 +32,8 @@ class PasswordCheckerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.accounts = RememberingAccounts((JULIEN, "dianaël".encode()))
-        self.checker = PasswordChecker(AccountList([self.accounts]), OURS, Throttle(self.clock))
+        self.report = RememberingReport()
+        self.checker = PasswordChecker(AccountList([self.accounts]), OURS, Throttle(self.clock), self.report)
 
     def login(self, name: bytes, password: bytes, host: str = "192.168.1.5") -> Deferred[bytes | tuple[()]]:
         return self.checker.requestAvatarId(credentials(name, password, host))
@@ -72,6 +73,24 @@ class PasswordCheckerTests(SynchronousTestCase):
         # Each cost one check, and none but the first under a name.
         self.assertEqual([name for name, _, _ in self.accounts.asked], ["julien"] + [None] * 8)
 
+    def test_how_long_the_check_took_does_not_show(self) -> None:
+        asking: list[Deferred[bool]] = []
+
+        async def slow(user: User | None, password: bytes, peer: Peer) -> bool:
+            asking.append(Deferred())
+            return await asking[-1]
+
+        self.patch(self.accounts, "verify", slow)
+        quick, late = self.login(b"nobody", b"x", "192.168.1.1"), self.login(b"julien", b"x", "192.168.1.2")
+        asking[0].callback(False)
+        self.clock.advance(0.75)
+        asking[1].callback(False)
+        self.clock.advance(0.125)
+        self.assertNoResult(quick), self.assertNoResult(late)
+        self.clock.advance(0.125)
+        self.failureResultOf(quick, UnauthorizedLogin)
+        self.failureResultOf(late, UnauthorizedLogin)
+
     def test_a_client_of_ipv6_is_slowed_down_whichever_of_its_addresses_it_uses(self) -> None:
         first, second, third = (self.login(b"nobody%d" % n, b"wrong", f"fd00::{n}") for n in range(3))
         for login, late in ((first, 1), (second, 1), (third, 2)):
@@ -105,6 +124,21 @@ class PasswordCheckerTests(SynchronousTestCase):
         login = self.login(b"julien", b"wrong")
         self.clock.advance(1)
         self.failureResultOf(login, UnauthorizedLogin)
+
+    def test_each_refusal_is_one_line_of_the_log_at_once_and_what_is_right_or_unknown_now_is_none(self) -> None:
+        self.login(b"julien", b"a secret typed wrongly").addErrback(lambda _: None)
+        self.login(b"\xff" + b"x" * 1000, b"wrong", "fd00::5").addErrback(lambda _: None)
+        self.login(b"julien", "dianaël".encode())
+        self.accounts.trouble = TemporaryFailure(Status(451, "4.3.0", "no name service"))
+        self.login(b"julien", b"wrong").addErrback(lambda _: None)
+        self.assertEqual(
+            self.report.lines,
+            [
+                "login refused: client=192.168.1.5, service=pop3, user=<julien>",
+                "login refused: client=fd00::5, service=pop3, user=<\\xff" + "x" * 96 + ">",
+            ],
+        )
+        self.clock.advance(8)
 
     def test_the_source_hears_where_the_client_is(self) -> None:
         login = self.login(b"julien", b"x", "fd00::5")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.config.settings import Reading, read_text
@@ -11,10 +13,13 @@ def reading(text: str, machine: FakeMachine | None = None) -> Reading:
 
 
 class TestRememberedLogins(SynchronousTestCase):
-    FILES = {"/etc/nsswitch.conf": "passwd: files systemd\n", "/etc/pam.d/lanmail": "auth required pam_unix.so\n"}
+    FILES: ClassVar = {
+        "/etc/nsswitch.conf": "passwd: files systemd\n",
+        "/etc/pam.d/lanmail": "auth required pam_unix.so\n",
+    }
 
     def time(self, text: str = "", **files: str) -> int:
-        changed = {path: text for path, text in self.FILES.items()}
+        changed = dict(self.FILES)
         changed |= {path: text for path in changed for name, text in files.items() if name in path}
         return reading(text, FakeMachine(files=changed)).settings.login_cache_time
 
