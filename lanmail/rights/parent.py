@@ -1,0 +1,208 @@
+"""The program of the root parent: it starts helpers that are root, ends them when told to, and says when one has ended. No more.
+
+It never sees a password or a file: each helper has a channel of its own, whose other end is handed to whoever asked for the helper.
+So there is nothing here that waits for anything but the next frame. It is started by its path, before any port is bound and before
+there are threads, holds no socket but its own, and ends at once, with its helpers, when either of its channels does or brings noise.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+if __name__ == "__main__":  # by its path, without site-packages: our own modules are beside it
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from lanmail.accounts import helper
+from lanmail.rights import channel
+from lanmail.rights.channel import Frame, Noise
+from lanmail.rights.duties import BadDuties, Duties
+
+# There are two channels: one is asked by an event loop, one by threads. The first frame on the loop's brings the duties.
+DUTIES = b"D"  # Duties.text → READY
+READY = b"R"
+START = b"S"  # number, kind → STARTED with number and its channel; or NOT_STARTED with number and why
+STARTED, NOT_STARTED = b"+", b"-"
+END = b"E"  # number; nothing is said of it
+GONE = (
+    b"G"  # number, status as waitpid gives it; to the loop alone, since a thread sees the end of the helper's channel
+)
+BROKEN = b"*"  # why; then the parent ends
+
+PASSWORDS, NAMES, HOMES = b"passwords", b"names", b"homes"
+"""Helpers of accounts/helper.py, whose channel is a stream."""
+OPENER, SIGNER = b"opener", b"signer"
+"""Helpers of opener.py and signer.py, whose channel is of packets. The first frame on it is their duties, from here."""
+
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_CHANNEL_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_SEND_LIMIT = 5.0  # seconds; what is sent fits into the socket unless nobody reads for a thousand frames
+
+
+@dataclass(slots=True)
+class _Helper:
+    pid: int
+    pidfd: int
+    asked_on: int
+    number: int
+
+
+class Parent:
+    """The helpers that there are, each known to whoever asked for it by a number of the asker's choice."""
+
+    def __init__(self, loop: socket.socket, threads: socket.socket, duties: Duties) -> None:
+        self._channels = {loop.fileno(): loop, threads.fileno(): threads}
+        self._loop = loop.fileno()
+        self._duties = duties
+        self._helpers: dict[int, _Helper] = {}  # by pidfd
+        self._poll = select.poll()
+        for fd in self._channels:
+            self._poll.register(fd, select.POLLIN)
+
+    def serve(self) -> None:
+        """Until a channel ends. Noise; OSError where what is said is not read."""
+        try:
+            while True:
+                for fd, events in self._poll.poll():
+                    if fd in self._helpers:
+                        self._reap(self._helpers[fd])
+                    elif fd not in self._channels:
+                        continue  # of a helper that was reaped in this very round
+                    elif events & _CHANNEL_ENDED:
+                        return
+                    else:
+                        self._obey(fd, channel.receive(self._channels[fd]))
+        except EOFError:
+            return
+        finally:
+            for each in self._helpers.values():
+                helper.end(each.pid)
+
+    def _obey(self, fd: int, frame: Frame) -> None:
+        frame.close()  # nobody has descriptors for us
+        match frame.kind, [*frame.fields]:
+            case _ if frame.descriptors:
+                raise Noise("descriptors")
+            case b"S", [number, kind]:
+                self._start(fd, _number(number), kind)
+            case b"E", [number]:
+                named = self._find(fd, _number(number))
+                if named is not None:  # else it has ended meanwhile
+                    helper.end(named.pid)
+            case _:
+                raise Noise("a request of no kind that is known here")
+
+    def _find(self, fd: int, number: int) -> _Helper | None:
+        return next((h for h in self._helpers.values() if (h.asked_on, h.number) == (fd, number)), None)
+
+    def _start(self, fd: int, number: int, kind: bytes) -> None:
+        if self._find(fd, number) is not None:
+            raise Noise("a number that is taken")
+        if len(self._helpers) >= self._duties.most:
+            self._say(fd, NOT_STARTED, b"%d" % number, b"there are %d helpers already" % self._duties.most)
+            return
+        try:
+            theirs = self._launch(fd, number, kind)
+        except OSError as error:
+            self._say(fd, NOT_STARTED, b"%d" % number, str(error.strerror or error).encode())
+            return
+        with theirs:
+            self._say(fd, STARTED, b"%d" % number, descriptors=[theirs.fileno()])
+
+    def _launch(self, fd: int, number: int, kind: bytes) -> socket.socket:
+        """A helper of that kind, and the end of its channel that is not its own. Noise; OSError."""
+        duties = self._duties
+        seconds = f"{duties.time_limit:g}"
+        if kind in (PASSWORDS, NAMES, HOMES):
+            service = duties.pam_service if kind == PASSWORDS else ""
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            program, arguments = helper.__file__, [service, duties.pam_folder, seconds]
+        elif kind in (OPENER, SIGNER):
+            ours, theirs = channel.pair()
+            program, arguments = os.path.join(os.path.dirname(__file__), f"{kind.decode()}.py"), [seconds]
+        else:
+            raise Noise("no such helper")
+        with ours:
+            try:
+                if kind in (OPENER, SIGNER):
+                    channel.send(theirs, DUTIES, duties.text())
+                pid = _spawn(ours.fileno(), program, arguments)
+            except BaseException:
+                theirs.close()
+                raise
+        new = _Helper(pid, os.pidfd_open(pid), fd, number)
+        self._helpers[new.pidfd] = new
+        self._poll.register(new.pidfd, select.POLLIN)
+        return theirs
+
+    def _reap(self, ended: _Helper) -> None:
+        del self._helpers[ended.pidfd]
+        self._poll.unregister(ended.pidfd)
+        os.close(ended.pidfd)
+        _, status = os.waitpid(ended.pid, 0)
+        if ended.asked_on == self._loop:
+            self._say(self._loop, GONE, b"%d" % ended.number, b"%d" % status)
+
+    def _say(self, fd: int, kind: bytes, *fields: bytes, descriptors: list[int] | None = None) -> None:
+        channel.send(self._channels[fd], kind, *fields, descriptors=descriptors or [])
+
+
+def _number(field: bytes) -> int:
+    if not field.isdigit() or len(field) > 18:
+        raise Noise("not a number")
+    return int(field)
+
+
+def _spawn(fd: int, program: str, arguments: list[str]) -> int:
+    """A helper that inherits nothing but its channel. Its pid."""
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", program, *arguments],
+        _ENVIRONMENT,
+        file_actions=[
+            # 0, 1 and 2 are /dev/null, as ours. Both descriptors that the programs know lead to the one channel.
+            (os.POSIX_SPAWN_DUP2, fd, helper.REQUESTS),
+            (os.POSIX_SPAWN_DUP2, helper.REQUESTS, helper.ANSWERS),
+        ],
+        setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE],
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """arguments: the numbers of the two channels' descriptors, the loop's and the threads'."""
+    os.setsid()  # Ctrl-C at the service's terminal is not for us
+    os.chdir("/")
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # We end with our channel. Told to end with the service, we would be gone before it has finished with us.
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(each, signal.SIG_IGN)
+    loop, threads = (socket.socket(fileno=int(number)) for number in arguments)
+    for sock in (loop, threads):
+        sock.set_inheritable(False)
+        sock.settimeout(_SEND_LIMIT)
+    try:
+        first = channel.receive(loop)
+        if first.kind != DUTIES or len(first.fields) != 1 or first.descriptors:
+            raise Noise("no duties")
+        duties = Duties.of(first.fields[0])
+        channel.send(loop, READY)
+        Parent(loop, threads, duties).serve()
+    except EOFError:
+        return 0
+    except (Noise, BadDuties, OSError) as trouble:
+        try:
+            channel.send(loop, BROKEN, str(trouble).encode()[:500])
+        except OSError:
+            pass  # nobody is there to hear it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os._exit(main(sys.argv[1:]))
