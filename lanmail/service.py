@@ -12,6 +12,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
@@ -26,13 +27,18 @@ from twisted.python.threadpool import ThreadPool
 
 from lanmail import __version__
 from lanmail.accounts.checkers import ForeignPasswords, PasswordChecker
+from lanmail.accounts.devices import BadTable, DeviceTable
 from lanmail.accounts.homes import forward_files
 from lanmail.accounts.pam import SystemGuards
 from lanmail.accounts.passwd_file import PasswdFile
 from lanmail.accounts.realm import MailRealm, make_portal
-from lanmail.accounts.sources import AccountList, Accounts
+from lanmail.accounts.remembered import RememberedLogins
+from lanmail.accounts.sources import AccountList, Accounts, Passwords
 from lanmail.accounts.throttle import Throttle
+from lanmail.accounts.watched import ACCOUNTS, FOLDERS, Watched
 from lanmail.admission import Admission, Capacity
+from lanmail.config.foreign_accounts import obstacle_on
+from lanmail.config.machine import THIS_MACHINE
 from lanmail.config.parameters import Settings
 from lanmail.delivery.aliases import Aliases
 from lanmail.delivery.forward import ForwardsOfUsers
@@ -147,8 +153,13 @@ class LanMail(Service):
         )
         throttle = Throttle(reactor)
         domains = settings.mydestination.names
-        passwords = ForeignPasswords(foreign, accounts, domains, log.report) if foreign else accounts
-        checker = PasswordChecker(passwords, domains, throttle)
+        passwords = ForeignPasswords(foreign, accounts, domains, log.report) if foreign else self._remembering(accounts)
+        checker = PasswordChecker(passwords, domains, throttle, Logger("auth").report)
+        devices = DeviceTable(settings.device_table, self.in_thread, reactor.seconds, log.report)
+        try:
+            devices.load()
+        except BadTable as bad:
+            raise CannotStart("\n".join(bad.lines)) from bad
 
         # what is answered for, and what is told of it
         history = self._history = History(
@@ -267,6 +278,7 @@ class LanMail(Service):
             runner.accept,
             incoming,
             ids,
+            devices,
             trouble=lambda: journal.trouble,
             tell=tell,
             myhostname=settings.myhostname,
@@ -496,6 +508,27 @@ class LanMail(Service):
             return self._guards.accounts(self._reactor, settings.user_ids, log.report)
         owner = self._owner
         return PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)
+
+    def _remembering(self, accounts: AccountList) -> Passwords:
+        """The accounts, and a memory of who has just logged in, as far as that is safe here."""
+        settings = self._settings
+        if not settings.login_cache_time:
+            return accounts
+        files = [source.path for source in settings.accounts if source.kind == "passwd-file"]
+        system = any(source.kind == "system" for source in settings.accounts)
+        # Asked for in main.cf it is done, whatever nsswitch.conf and PAM say.
+        judged = system and settings.written["login_cache_time"].is_default
+        return RememberedLogins(
+            accounts,
+            accounts,
+            Watched([*ACCOUNTS, *files], FOLDERS) if system else Watched(files),
+            self.in_thread,
+            log.report,
+            lasting=settings.login_cache_time,
+            clock=self._reactor.seconds,
+            wall=time.time,
+            obstacle=partial(obstacle_on, THIS_MACHINE, settings.pam_service) if judged else str,
+        )
 
     def _forwards(self) -> ForwardsOfUsers | None:
         """None where nobody's .forward is read: not asked for, no system accounts, or no right to be somebody else."""

@@ -13,7 +13,9 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from lanmail.accounts.devices import DeviceTable
 from lanmail.address import Address
+from lanmail.config.devices import Device
 from lanmail.delivery.copies import copy_of, one_each
 from lanmail.delivery.found import Destination
 from lanmail.delivery.routes import Client, Route, Router
@@ -55,9 +57,10 @@ class Accept(Protocol):
 class Reception:
     """What all transactions share. Calling it makes the avatar of a user, or of the anonymous client: the realm's ``transactions``.
 
-    accept: the queue's. trouble: what is wrong with the disk, as far as it is known; None where nothing is. tell: the story.
-    myhostname: for our Received header. myorigin: for senders without a domain. drop_headers: ``message_drop_headers`` (the headers
-    of state always go). hopcount_limit: so many Received headers, ours counted, are too many. wall: seconds since the epoch.
+    accept: the queue's. devices: who sends without a login, and as whom. trouble: what is wrong with the disk, as far as it is
+    known; None where nothing is. tell: the story. myhostname: for our Received header. myorigin: for senders without a domain.
+    drop_headers: ``message_drop_headers`` (the headers of state always go). hopcount_limit: so many Received headers, ours counted,
+    are too many. wall: seconds since the epoch.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Reception:
         accept: Accept,
         folder: IncomingFolder,
         ids: QueueIds,
+        devices: DeviceTable,
         *,
         trouble: Callable[[], Status | None],
         tell: Tell,
@@ -79,6 +83,7 @@ class Reception:
         self.accept = accept
         self.folder = folder
         self.ids = ids
+        self.devices = devices
         self.myhostname = myhostname
         self.trouble = trouble
         self.tell = tell
@@ -111,6 +116,7 @@ class _Envelope:
     parameters: MailParameters
     greeting: Greeting
     peer: Peer
+    device: Device | None = None
     queue_id: str = ""
     routes: list[tuple[Route, RecipientParameters]] = field(default_factory=list)
 
@@ -137,13 +143,18 @@ class Transactions:
     async def begin(self, sender: Address, parameters: MailParameters, greeting: Greeting, peer: Peer) -> None:
         if (trouble := self._reception.trouble()) is not None:
             raise TemporaryFailure(trouble)
-        sender = sender.completed(self._reception.myorigin)
-        self._envelope = _Envelope(sender, parameters, greeting, peer)
+        # Whoever logs in is a person, wherever they sit.
+        device = None if self.login is not None else await self._reception.devices.sending(peer)
+        sender = (sender if device is None else device.sender).completed(self._reception.myorigin)
+        self._envelope = _Envelope(sender, parameters, greeting, peer, device)
 
     async def recipient(self, address: Address, parameters: RecipientParameters = _NOTHING_SAID) -> None:
         envelope = self._current()
         try:
-            route = await self._reception.router.recipient(address, Client(envelope.peer.host, self.login))
+            device = envelope.device
+            trusted = None if device is None else device.may_leave_to(address, self._reception.myorigin)
+            client = Client(envelope.peer.host, self.login, trusted)
+            route = await self._reception.router.recipient(address, client)
         except DeliveryFailure as failure:
             _smtpd.info(
                 "{id}: reject: RCPT from {client}: {status}; from=<{sender}> to=<{address}> {greeting}",
@@ -159,6 +170,7 @@ class Transactions:
         if not envelope.queue_id:
             envelope.queue_id = self._reception.ids.next()
             who = "" if self.login is None else f", sasl_username={self.login}"
+            who += "" if envelope.device is None else f", device={envelope.device.sender}"
             _smtpd.info("{id}: client={client}{who}", id=envelope.queue_id, client=envelope.client, who=who)
         envelope.routes.append((route, parameters))
 

@@ -25,10 +25,14 @@ _ROUTED = re.compile(r"[@%!]")
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who sends. host: its address in plain form. login: the name of whoever logged in, None for nobody."""
+    """Who sends. host: its address in plain form. login: the name of whoever logged in, None for nobody.
+
+    trusted: may it send anywhere; None where that is for ``mynetworks`` and the login to say.
+    """
 
     host: str
     login: str | None = None
+    trusted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,10 @@ class Router:
 
     async def recipient(self, address: Address, client: Client) -> Route:
         """Raises PermanentFailure or TemporaryFailure with the reply's status."""
-        route = await self._route(address, client.login is not None or client.host in self._mynetworks)
+        trusted = client.trusted
+        if trusted is None:
+            trusted = client.login is not None or client.host in self._mynetworks
+        route = await self._route(address, trusted)
         if self._mailbox_size_limit:
             await self._in_thread(self._must_have_room, address, route.mailboxes)
         return route

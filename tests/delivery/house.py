@@ -10,6 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
+from lanmail.accounts.devices import DeviceTable
 from lanmail.address import Address
 from lanmail.delivery.aliases import Aliases
 from lanmail.delivery.batch import Batch, Entry, Outcome
@@ -117,11 +118,13 @@ class House:
             mynetworks=Networks.of("127.0.0.0/8", "192.168.1.0/24"),
             **router,
         )
+        self.devices = DeviceTable(os.path.join(self.folder, "devices"), in_thread, self.clock.seconds, self.report)
         self.reception = Reception(
             self.router,
             self.accept,
             self.incoming,
             QueueIds(wall),
+            self.devices,
             trouble=lambda: self.journal.trouble,
             tell=self.tell,
             myhostname="srv.lan.example",
