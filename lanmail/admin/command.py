@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lanmail import __version__
+from lanmail.admin.certificate import certificate_command
 from lanmail.admin.configuration import config_command
 from lanmail.admin.device import device_command
 from lanmail.admin.passwd import passwd_command
@@ -18,6 +19,7 @@ def main() -> None:
     """Looks after a lanmail server. The server itself is started with "twist lanmail"."""
 
 
+main.add_command(certificate_command)
 main.add_command(config_command)
 main.add_command(device_command)
 main.add_command(passwd_command)

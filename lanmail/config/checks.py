@@ -10,6 +10,7 @@ from lanmail.config.machine import Machine
 from lanmail.config.parameters import PARAMETERS, Settings
 from lanmail.config.problems import Problem, Severity
 from lanmail.config.syntax import normalised, words
+from lanmail.config.tls_checks import tls_findings
 
 # Ports of parts that are still to come; a server that looks as if it listened there is worse than one that says so.
 NOT_THERE_YET = ("submission_port", "submissions_port", "pop3s_port")
@@ -60,12 +61,25 @@ def _whole(settings: Settings) -> Iterator[Problem]:
             settings, "mailbox_size_limit", f"{limit} is less than message_size_limit ({message or 'no limit'})"
         )
     yield from _recipients(settings)
+    for severity, name, text in (*tls_findings(settings), *_no_tls_yet(settings)):
+        yield _problem(severity, settings, name, text)
     # RFC 5321, 4.2: a client that looks for loops compares the first word with its own name.
     if settings.smtpd_banner.split()[:1] != [settings.myhostname]:
         yield _warning(settings, "smtpd_banner", "it should begin with $myhostname")
     for accepted, network in settings.mynetworks.rules:
         if accepted and network.prefixlen == 0:
             yield _warning(settings, "mynetworks", f"{network} makes the whole Internet one of ours")
+
+
+def _no_tls_yet(settings: Settings) -> Iterator[tuple[Severity, str, str]]:
+    """Until the conversations have TLS: what is asked for and not done."""
+    if settings.smtpd_tls_security_level == "encrypt":
+        yield Severity.ERROR, "smtpd_tls_security_level", "TLS is not there yet: mail would be taken without it"
+    if settings.tls_legacy_clients:
+        yield Severity.ERROR, "tls_legacy_clients", "TLS is not there yet; off is the only value for now"
+    for name in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_files", "smtpd_tls_auth_only"):
+        if settings.values[name] and not settings.written[name].is_default:
+            yield Severity.WARNING, name, "TLS is not there yet; nothing is done about it"
 
 
 def _recipients(settings: Settings) -> Iterator[Problem]:

@@ -105,6 +105,9 @@ def choice(*known: str) -> Kind[str]:
     return Kind(" or ".join(f"`{word}`" for word in known), read)
 
 
+YES_OR_NO = Kind("`yes` or `no`", lambda text, context: choice("yes", "no").read(text, context) == "yes")
+
+
 def _some_of(*known: str) -> Callable[[str, Context], frozenset[str]]:
     def read(text: str, _: Context) -> frozenset[str]:
         words = [word.lower() for word in re.split(r"[,\s]+", text) if word]

@@ -37,12 +37,14 @@ from lanmail.config.kinds import (
     TIME_IN_DAYS,
     TIME_IN_HOURS,
     USER_IDS,
+    YES_OR_NO,
     Context,
     Kind,
     choice,
 )
 from lanmail.config.local import FORWARD_PATH, LUSER_RELAY
 from lanmail.config.problems import DEFAULT, Place
+from lanmail.config.tls import PEM_FILE, PEM_FILES, PORT_OR_OFF, TLS_LEVEL, TLS_VERSIONS
 
 T = TypeVar("T")
 
@@ -343,6 +345,55 @@ class Settings:
         ours=True,
     )
 
+    smtpd_tls_security_level = Parameter(
+        TLS_LEVEL,
+        "may",
+        "At smtp_port: may offers STARTTLS; encrypt takes no mail without it; none does not offer it. Other ports always have TLS.",
+        differs="a certificate is there without being asked for",
+    )
+    smtpd_tls_auth_only = Parameter(
+        YES_OR_NO,
+        "no",
+        "Whether a login needs TLS even for clients that plaintext_login_networks lets log in without it.",
+    )
+    smtpd_tls_cert_file = Parameter(
+        PEM_FILE,
+        "",
+        "A certificate, PEM, those between it and its authority behind it. None, or one that cannot serve: we make our own.",
+    )
+    smtpd_tls_key_file = Parameter(
+        PEM_FILE, "$smtpd_tls_cert_file", "Its private key, PEM, without a password. It must fit the certificate."
+    )
+    smtpd_tls_chain_files = Parameter(
+        PEM_FILES,
+        "",
+        "Files of private keys, each with its certificates behind it, in place of the two above; for keys of several kinds.",
+    )
+    smtpd_tls_protocols = Parameter(
+        TLS_VERSIONS,
+        ">=TLSv1.2",
+        "The versions of TLS that are spoken where TLS is not required. TLSv1.2 and TLSv1.3 are all there are.",
+        differs="older ones are broken; tls_legacy_clients is for devices that know nothing newer",
+    )
+    smtpd_tls_mandatory_protocols = Parameter(
+        TLS_VERSIONS,
+        ">=TLSv1.2",
+        "The same where TLS is required: at submission and POP3, and at smtp_port with smtpd_tls_security_level = encrypt.",
+        differs="older ones are broken; tls_legacy_clients is for devices that know nothing newer",
+    )
+    smtpd_starttls_timeout = Parameter(
+        TIME,
+        "${stress?{10}:{60}}s",
+        "How long a TLS handshake may take, on every port.",
+        differs="nobody who means it needs 300 s, in which a client that says nothing would hold a connection",
+    )
+    tls_legacy_clients = Parameter(
+        PORT_OR_OFF,
+        "off",
+        "A port where devices that know no more than TLS 1.0 may send mail, TLS from the start. Such TLS can be broken.",
+        ours=True,
+    )
+
     accounts = Parameter(
         ACCOUNTS,
         "system",
@@ -388,6 +439,12 @@ class Settings:
         "All that we keep besides mailboxes lies below it, in lanmail/; the rest of it is left alone.",
         differs="a Postfix on the same machine keeps its own folder, and may be put back as it was",
     )
+    data_directory = Parameter(
+        PATH,
+        "/var/lib/lanmail",
+        "Our certificate authority and our certificate lie below it, in lanmail/, which only root may look into.",
+        differs="a Postfix on the same machine keeps its own folder",
+    )
     mail_spool_directory = Parameter(SPOOL, "/var/mail", "The folder of the mailboxes, an mbox file for each user.")
     mailbox_delivery_lock = Parameter(
         LOCKS,
@@ -431,6 +488,7 @@ SECTIONS: Mapping[str, str] = {
     "minimal_backoff_time": "What waits, and what is told of it",
     "smtpd_banner": "SMTP",
     "pop3_banner": "POP3",
+    "smtpd_tls_security_level": "TLS",
     "accounts": "Accounts",
     "mail_owner": "Where it lies",
 }

@@ -122,7 +122,7 @@ silence. Otherwise:
 
 - **No effect here.** It is about a part that lanmail does not have (the queue manager, the SMTP client, the master). `lanmail config`
   and `--check` list it; the log does not. Example: `biff = no`.
-- **Not implemented.** Something will be done differently than the line asks for. A warning. Example: `smtpd_tls_cert_file`.
+- **Not implemented.** Something will be done differently than the line asks for. A warning. Example: `smtpd_helo_required`.
 - **Not implemented, and it would change who may send or where mail goes.** An error, and the server does not start: remove the line once
   you know what is to happen instead.
 
@@ -140,7 +140,8 @@ The parameters of the last kind:
 def _differences() -> Iterator[str]:
     for name, parameter in PARAMETERS.items():
         if parameter.differs:
-            yield f"- `{name}` is {_shown(parameter)}, in Postfix `{known_parameters()[name].default}`: {parameter.differs}."
+            theirs = known_parameters()[name].default
+            yield f"- `{name}` is {_shown(parameter)}, in Postfix {f'`{theirs}`' if theirs else 'empty'}: {parameter.differs}."
     yield (
         "- `max_connections` stands in place of `default_process_limit`, which limits Postfix's processes: here there is one process,"
         " and a connection is cheap."

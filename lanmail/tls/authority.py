@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lanmail.network import IPAddress, IPNetwork
-from lanmail.tls.certificate import Chain, NotACertificate, common_name, names_of
+from lanmail.tls.certificate import Chain, NotACertificate, common_name, listed, names_of
 from lanmail.tls.plan import LOCALHOST, Plan
 
 # Apple's systems take at most 398 days from a public authority and 825 from one of a user's; 397 is what everybody takes.
@@ -171,9 +171,9 @@ def due(certificate: x509.Certificate, authority: x509.Certificate, plan: Plan, 
     new = [str(one) for one in (*names, *addresses) if one not in had_names and one not in had_addresses]
     gone = [str(one) for one in (*had_names, *had_addresses) if one not in names and one not in addresses]
     if new:
-        return f"it does not name {', '.join(new)}"
+        return f"it does not name {listed(new)}"
     if gone:
-        return f"it names {', '.join(gone)}, which we are not any more"
+        return f"it names {listed(gone)}, which we are not any more"
     return "" if common_name(certificate) == _called(plan) else f"it is not called {_called(plan)}"
 
 

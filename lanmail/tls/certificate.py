@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -13,6 +14,8 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 from lanmail.network import IPAddress
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n.*?-----END \1-----", re.DOTALL)
+
+_TOLD = 20
 
 
 class NotACertificate(ValueError):
@@ -111,6 +114,12 @@ def common_name(certificate: x509.Certificate) -> str:
     """Whom it calls itself; empty where it has no such name."""
     found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
+
+
+def listed(names: Sequence[object]) -> str:
+    """For a sentence: all of a few, the first of many."""
+    told = ", ".join(map(str, names[:_TOLD]))
+    return told if len(names) <= _TOLD else f"{told} and {len(names) - _TOLD} more"
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

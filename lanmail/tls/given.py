@@ -15,6 +15,7 @@ from lanmail.tls.certificate import (
     covers,
     fits,
     keys_in,
+    listed,
     names_of,
 )
 from lanmail.tls.openssl import trouble_with
@@ -145,7 +146,7 @@ def _why_not(parameter: str, path: str, chain: Chain, plan: Plan, now: datetime.
     wanted = [name for name in (*plan.names, *plan.destinations) if name != LOCALHOST]
     ours = any(covers(pattern, name) for pattern in names for name in wanted)
     if not ours and not any(address in plan.addresses and not address.is_loopback for address in addresses):
-        called = ", ".join((*names, *map(str, addresses))[:5]) or "nobody"
+        called = listed((*names, *addresses)) or "nobody"
         return f"it is for {called}, and clients look for {plan.host}"
     if trouble := trouble_with(chain):
         return f"OpenSSL does not take it ({trouble})"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from lanmail.tls.authority import RENEW_BEFORE, due, issue, make_authority, within
-from lanmail.tls.certificate import Chain, NotACertificate, chains_in, common_name, fingerprint, fits
+from lanmail.tls.certificate import Chain, NotACertificate, chains_in, common_name, fingerprint, fits, listed
 from lanmail.tls.plan import Plan
 
 # A key and its certificate are in one file, so that one rename changes both: a crash leaves no key beside another's certificate.
@@ -92,7 +92,7 @@ class Keeping:
         _, _, left_out = within(signer, plan)
         if left_out:
             told.append(
-                f"our certificate does not name {', '.join(left_out)}: that is outside of what its authority may sign for."
+                f"our certificate does not name {listed(left_out)}: that is outside of what its authority may sign for."
                 " A new authority may: lanmail certificate renew --authority; every client must then be given it"
             )
         if now > signer.not_valid_after_utc - 2 * RENEW_BEFORE:
@@ -103,7 +103,10 @@ class Keeping:
         return Kept(chain, rsa, signer, left_out, tuple(told))
 
     def held(self) -> Held | None:
-        """What is there, and nothing made; None where there is no authority yet. Raises KeepingTrouble."""
+        """What is there, and nothing made; None where there is no authority yet. Raises KeepingTrouble.
+
+        Root may look into anybody's.
+        """
         with self._trouble_told():
             try:
                 with self._folder(make=False) as folder:
@@ -171,9 +174,9 @@ class Keeping:
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             facts = os.fstat(folder)
-            if facts.st_uid != os.geteuid():
+            if facts.st_uid != os.geteuid() and (make or os.geteuid() != 0):
                 raise KeepingTrouble(f"{self.path} belongs to uid {facts.st_uid}, and we are uid {os.geteuid()}")
-            if stat.S_IMODE(facts.st_mode) != 0o700:
+            if make and stat.S_IMODE(facts.st_mode) != 0o700:
                 os.fchmod(folder, 0o700)
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield folder
@@ -207,7 +210,7 @@ def _read(folder: int, name: str) -> bytes | None:
         return None
     with open(fd, "rb") as file:
         facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.fstat(folder).st_uid:
             raise KeepingTrouble(f"{name} in data_directory/lanmail is not a file of ours")
         if facts.st_mode & 0o077:  # a backup may have come back with other rights
             os.fchmod(fd, 0o600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -33,6 +33,13 @@ class Versions(enum.Enum):
     ONLY_1_3 = (SSL.TLS1_3_VERSION, SSL.TLS1_3_VERSION)
     OLD = (SSL.TLS1_VERSION, SSL.TLS1_3_VERSION)
     """For tls_legacy_clients alone."""
+
+    @classmethod
+    def of(cls, names: Collection[str]) -> Versions:
+        """From the names ``TLSv1.2`` and ``TLSv1.3``, of which there is at least one."""
+        if len(names) == 2:
+            return cls.TODAY
+        return cls.ONLY_1_2 if "TLSv1.2" in names else cls.ONLY_1_3
 
 
 class CannotServe(Exception):

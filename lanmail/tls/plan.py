@@ -5,12 +5,16 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
-from lanmail.network import IPAddress
+from lanmail.network import IPAddress, parse_ip
 
 # What mail programs try before the domain when they are told nothing but an address (Thunderbird's guesses, Outlook's, Apple's).
 GUESSED = ("mail", "smtp", "pop", "pop3", "imap")
 LOCALHOST = "localhost"
+# Every client is sent every address of the certificate, and has every domain in the authority's: more is a mistake, and no network.
+MOST_ADDRESSES = 200
+MOST_DOMAINS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +47,31 @@ class Plan:
 
 
 def plan_for(
-    host: str, domain: str, destinations: Iterable[str], addresses: Iterable[IPAddress], if_inet6: str = ""
+    host: str,
+    domain: str,
+    destinations: Iterable[str],
+    listening: Iterable[str],
+    interfaces: Iterable[IPAddress] = (),
+    if_inet6: str = "",
 ) -> Plan:
-    """The plan for a machine with these addresses.
+    """The plan for a machine that listens on these addresses.
 
-    if_inet6: the text of /proc/net/if_inet6. Temporary addresses (RFC 8981) change every day and are nobody's to write into a mail
-    program: a certificate with them would be made anew every day.
+    listening: as text; ``0.0.0.0`` and ``::`` stand for every address of interfaces. if_inet6: the text of /proc/net/if_inet6. Temporary
+    addresses (RFC 8981) change every day and are nobody's to write into a mail program: a certificate with them would be made anew
+    every day.
     """
     passing = _temporary(if_inet6)
-    kept = {one for one in addresses if not (one.is_unspecified or one.is_multicast or one in passing)}
+    chosen = {address for text in listening if (address := parse_ip(text))}
+    versions = {one.version for one in chosen if one.is_unspecified}
+    chosen |= {one for one in interfaces if one.version in versions and one not in passing}
+    kept = (one for one in chosen if not (one.is_unspecified or one.is_multicast))
     names = (name.lower() for name in destinations)
-    # A pattern of mydestination that begins with a dot is nobody's name.
     return Plan(
         host.lower(),
         domain.lower(),
-        tuple(name for name in names if not name.startswith(".")),
-        tuple(sorted(kept, key=lambda one: (one.version, int(one)))),
+        # A pattern of mydestination that begins with a dot is nobody's name.
+        tuple(islice((name for name in names if not name.startswith(".")), MOST_DOMAINS)),
+        tuple(sorted(kept, key=lambda one: (one.version, int(one)))[:MOST_ADDRESSES]),
     )
 
 

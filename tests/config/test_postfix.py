@@ -23,10 +23,11 @@ class TestTheData(SynchronousTestCase):
         self.assertEqual((relayhost.standing, relayhost.default), (Standing.DANGEROUS, ""))
 
     def test_other_values_may_stand_beside_the_default(self) -> None:
-        level = known("smtpd_tls_security_level")
+        data = known("smtpd_data_restrictions")
         percent = known("allow_percent_hack")
-        assert level and percent
-        self.assertEqual((level.same, level.tolerable), (("none",), ("may",)))
+        assert data and percent
+        tolerable = ("reject_unauth_pipelining", "reject_unauth_pipelining, permit")
+        self.assertEqual((data.same, data.tolerable), (("permit",), tolerable))
         self.assertEqual(percent.same, ("no",))
 
     def test_a_transport_of_master_cf_has_parameters_of_its_own(self) -> None:

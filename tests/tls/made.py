@@ -29,7 +29,7 @@ def plan(
     addresses: tuple[str, ...] = ADDRESSES,
 ) -> Plan:
     """The network of these tests."""
-    return plan_for(host, domain, destinations, [ipaddress.ip_address(one) for one in addresses])
+    return plan_for(host, domain, destinations, addresses)
 
 
 @functools.cache

@@ -79,6 +79,18 @@ class ClientsTests(TestCase):
             self.assertIn("mismatch", await self.s_client(port, *trust, *who), who)
         self.assertIn("unable to get local issuer", await self.s_client(port, "-verify_return_error", "-CApath", "/"))
 
+    async def test_debians_steps_make_it_trusted(self) -> None:
+        """As in docs/clients.md, but into folders of ours."""
+        local, etc = self.folder / "local", self.folder / "etc"
+        local.mkdir()
+        etc.mkdir()
+        (local / "lanmail-ca.crt").write_bytes(authority().certificates)
+        command = ("update-ca-certificates", "--localcertsdir", str(local), "--etccertsdir", str(etc))
+        done = await self.run_it(*command, "--hooksdir", str(local))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        trust = ("-CApath", str(etc), "-verify_return_error", "-verify_hostname", NAME, "-crlf", "-quiet")
+        self.assertIn("221 bye", await self.s_client(self.listen(), *trust))
+
     async def test_after_starttls_it_is_the_same(self) -> None:
         port = self.listen(wrapped=False)
         said = await self.s_client(

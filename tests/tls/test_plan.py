@@ -33,6 +33,16 @@ class PlanTests(SynchronousTestCase):
         found = plan(addresses=("::1", "192.168.1.10", "0.0.0.0", "::", "224.0.0.1", "127.0.0.1", "::1")).addresses
         self.assertEqual([str(one) for one in found], ["127.0.0.1", "192.168.1.10", "::1"])
 
+    def test_all_addresses_are_those_of_the_interfaces_of_that_version(self) -> None:
+        here = [ipaddress.ip_address(one) for one in ("10.0.0.1", "127.0.0.1", "fd00::1")]
+        found = plan_for("srv.lan.example", "lan.example", (), ["0.0.0.0", "fd00::7"], here).addresses
+        self.assertEqual([str(one) for one in found], ["10.0.0.1", "127.0.0.1", "fd00::7"])
+
+    def test_a_mistake_of_thousands_makes_no_certificate_of_a_megabyte(self) -> None:
+        many = [str(ipaddress.ip_address("10.0.0.0") + number) for number in range(3000)]
+        found = plan_for("srv.lan.example", "lan.example", (f"d{number}.example" for number in range(3000)), many)
+        self.assertEqual((len(found.addresses), len(found.destinations)), (200, 200))
+
     def test_addresses_that_change_every_day_are_left_away(self) -> None:
         listed = (
             "fd000000000000000000000000000010 02 40 00 80     eth0\n"
@@ -40,7 +50,7 @@ class PlanTests(SynchronousTestCase):
             "nonsense\n"
         )
         addresses = [ipaddress.ip_address(one) for one in ("fd00::10", "fd00::a1b2:c3d4:e5f6:718", "fd00::20")]
-        found = plan_for("srv.lan.example", "lan.example", (), addresses, listed).addresses
+        found = plan_for("srv.lan.example", "lan.example", (), ["::"], addresses, listed).addresses
         self.assertEqual([str(one) for one in found], ["fd00::10", "fd00::20"])
 
     def test_names_are_compared_in_lower_case(self) -> None:
