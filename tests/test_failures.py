@@ -380,7 +380,7 @@ class SessionTests(FailureCase):
         client = self.log_in(server, "gone")
         self.assertEqual(client.say("UIDL"), "+OK Unique-ID listing follows")  # by these a letter is found again
         self.assertEqual(len(client.text()), 2)
-        server.put_mailbox("gone", FOREIGN % 2)
+        (server.spool / "gone").write_bytes(FOREIGN % 2)
         self.assertRegex(client.say("RETR 1"), r"^-ERR ")
         self.assertRegex(client.say("RETR 2"), r"^\+OK ")
         self.assertEqual(client.text(), ["Subject: 2", "", "Text."])
