@@ -125,7 +125,7 @@ class ContextTests(SynchronousTestCase):
         other = foreign("lan.example")
         toy.tls.use([other])
         after = Client(toy).shake_hands()
-        shown = [one.tls.get_peer_certificate(as_cryptography=True) for one in (before, after)]
+        shown = [one.tls.get_peer_certificate().to_cryptography() for one in (before, after)]
         self.assertEqual(shown, [chain().certificate, other.certificate])
         before.tls.send(b"NOOP still here\r\n")
         before.step()
@@ -138,13 +138,13 @@ class ContextTests(SynchronousTestCase):
         for broken in (foreign("lan.example", bits=1024), Chain(authority().key, chain().certificates)):
             with self.assertRaises(CannotServe):
                 toy.tls.use([broken])
-        shown = Client(toy).shake_hands().tls.get_peer_certificate(as_cryptography=True)
+        shown = Client(toy).shake_hands().tls.get_peer_certificate().to_cryptography()
         self.assertEqual(shown, chain().certificate)
 
     def test_those_between_are_sent_too(self) -> None:
         mine = foreign("lan.example")
         client = Client(self.toy(Chain(mine.key, mine.certificates + authority().certificates))).shake_hands()
-        sent = client.tls.get_peer_cert_chain(as_cryptography=True)
+        sent = [one.to_cryptography() for one in client.tls.get_peer_cert_chain() or ()]
         self.assertEqual(sent, [mine.certificate, authority().certificate])
 
     def test_nothing_is_renegotiated(self) -> None:
@@ -189,6 +189,7 @@ class HandshakeLimitTests(SynchronousTestCase):
         client = Client(self.toy)
         server = weakref.ref(client.server)
         client.wire.loseConnection()
+        self.clock.advance(0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         del client
         gc.collect()
