@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 
-from tests.crash.rounds import Wrong, play
+from tests.crash.rounds import Outcome, Wrong, play
 from tests.live import ROOT
 
 
@@ -33,8 +33,13 @@ def main() -> int:
     options = parser.parse_args()
     folder = os.path.realpath(tempfile.mkdtemp(prefix="lanmail-crash-"))
     os.chmod(folder, 0o755)  # the server may be somebody else's
+
+    def progress(outcome: Outcome) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{outcome.rounds} of {options.rounds} rounds ", end="", file=sys.stderr, flush=True)
+
     try:
-        print(play(os.path.join(folder, "house"), options.rounds, options.seed, options.owner), flush=True)
+        print(play(os.path.join(folder, "house"), options.rounds, options.seed, options.owner, progress), flush=True)
         os.rmdir(folder)
     except Wrong as wrong:
         print(wrong)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -27,12 +28,17 @@ class Page:
     owners: dict[str, str] = field(default_factory=dict)  # whose each UIDL was
 
 
+_UNTOLD = ("now", "known")
+
+
 def together(method: Callable[Concatenate[Books, P], T]) -> Callable[Concatenate[Books, P], T]:
     """Called by many threads."""
 
     @wraps(method)
     def alone(books: Books, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with books.mutex:
+            if method.__name__ not in _UNTOLD:
+                books.trail.append(f"{time.time():.3f} {method.__name__} {args} {kwargs or ''}")
             return method(books, *args, **kwargs)
 
     return alone
@@ -48,6 +54,7 @@ class Books:
         self.mutex = threading.Lock()
         self.pages = {user: Page() for user in users}
         self.counts: Counter[str] = Counter()
+        self.trail: deque[str] = deque(maxlen=50_000)  # what was noted last, for whoever looks into a fault
         self._moment = 0
         self._open: dict[str, Sequence[str]] = {}  # sent, and neither answered nor seen yet
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.crash.books import Books
@@ -24,6 +25,10 @@ LONGEST = 0.7  # seconds of load; then it has written to all mailboxes, and the 
 AGAIN_AT_START = 0.1
 AGAIN_AT_WORK = 0.1
 NEIGHBOUR_BETWEEN = 0.5
+# At what a kill is aimed, or at nothing; it hits within so many seconds.
+AIMS = ("", "", "large", "quit")
+CLOSE = 0.02
+FULL, KEPT = 40, 10  # letters in a mailbox after a round that are too many, and how many of those are left there
 _STATES = ("coming in", "waiting", "begun", "standing", "torn", "expunge begun")
 _RECOVERED = re.compile(
     r"recovery: of .*? (\d+) were in the mailbox, (\d+) were torn and taken out, (\d+) were not there"
@@ -74,14 +79,15 @@ class Rounds:
         self._load = 0
         self._faults: list[str] = []
 
-    def play(self, count: int) -> Outcome:
-        """So many rounds. Raises Wrong."""
+    def play(self, count: int, progress: Callable[[Outcome], None]) -> Outcome:
+        """So many rounds; progress is called after each. Raises Wrong."""
         begin = time.monotonic()
         try:
             self._server.start()
             for _ in range(count):
                 self.outcome.rounds += 1
                 self._round()
+                progress(self.outcome)
             self._stop()
         except AssertionError as error:
             self._faults.append(str(error))
@@ -110,6 +116,7 @@ class Rounds:
                 self._neighbour.start()
             self._server.start()
             self._server.settle()
+            self._neighbour.settled()
         finally:
             self._neighbour.stop()
         self._audit()
@@ -121,6 +128,10 @@ class Rounds:
         load = Load(self._server, self._books, self._load, self._seed)
         try:
             time.sleep(self._chance.uniform(0, LONGEST))
+            aim = self._chance.choice(AIMS)
+            if aim:
+                load.wait_for(aim, LONGEST)
+                time.sleep(self._chance.uniform(0, CLOSE))
         finally:
             load.killing.set()
             self._kill()
@@ -137,6 +148,7 @@ class Rounds:
 
     def _kill(self) -> None:
         self._server.kill()
+        self._books.trail.append(f"{time.time():.3f} killed")
         self.outcome.kills += 1
 
     def _count(self) -> None:
@@ -161,19 +173,35 @@ class Rounds:
             found[user] = [(token, uidl) for (token, _), uidl in zip(standing, uidls, strict=False) if token]
         self._faults += [*self._books.audit(found), *self._neighbour.faults]
         self._blame()
+        for user, letters in found.items():
+            if len(letters) > FULL:
+                self._thin(user, [token for token, _ in letters[:-KEPT]])
 
-    def _uidls(self, user: str) -> list[str]:
+    @contextlib.contextmanager
+    def _session(self, user: str) -> Iterator[poplib.POP3]:
         pop3 = poplib.POP3("127.0.0.1", self._server.pop3, timeout=30)
         try:
             pop3.user(user)
             pop3.pass_(PASSWORD)
-            return [line.split()[1].decode() for line in pop3.uidl()[1]]
+            yield pop3
+            pop3.quit()
         except poplib.error_proto as error:
             self._faults.append(f"{user}: {error}")
-            return []
         finally:
-            with contextlib.suppress(OSError, poplib.error_proto):
-                pop3.quit()
+            pop3.close()
+
+    def _uidls(self, user: str) -> list[str]:
+        with self._session(user) as pop3:
+            return [line.split()[1].decode() for line in pop3.uidl()[1]]
+        return []
+
+    def _thin(self, user: str, tokens: list[str]) -> None:
+        """The first letters go, so that the last round takes no longer than the first."""
+        self._books.deleting(user, tokens)
+        with self._session(user) as pop3:
+            for number in range(1, len(tokens) + 1):
+                pop3.dele(number)
+        self._books.deleted(user, tokens, well=True)
 
     def _stop(self) -> None:
         """As an administrator does; then nothing is left in the queue."""
@@ -189,7 +217,7 @@ class Rounds:
         self._faults += [f"{path.name} is left" for path in self._server.spool.iterdir() if path.name not in USERS]
 
     def _read_log(self) -> None:
-        log = self._server.describe()
+        log = self._server.whole_log()
         if "Traceback" in log:
             self._faults.append("the log has a traceback")
             self._blame()
@@ -199,13 +227,16 @@ class Rounds:
 
     def _blame(self) -> None:
         if self._faults:
+            (self._server.folder / "trail").write_text("\n".join(self._books.trail))
             where = f"round {self.outcome.rounds} of seed {self._seed}, in {self._server.folder}:"
-            raise Wrong("\n  ".join([where, *self._faults[:20]]))
+            raise Wrong("\n  ".join([where, *(fault[:6000] for fault in self._faults[:20])]))
 
 
-def play(folder: str, rounds: int, seed: int, owner: str | None = None) -> Outcome:
+def play(
+    folder: str, rounds: int, seed: int, owner: str | None = None, progress: Callable[[Outcome], None] = lambda _: None
+) -> Outcome:
     """So many rounds in that folder, which is removed when all is well. Raises Wrong."""
     os.makedirs(folder, exist_ok=True)
-    outcome = Rounds(folder, seed, owner).play(rounds)
+    outcome = Rounds(folder, seed, owner).play(rounds, progress)
     shutil.rmtree(folder)
     return outcome

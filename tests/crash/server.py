@@ -56,29 +56,36 @@ class MortalServer(Server):
         assert self.process is not None
         self.process.kill()
         if self.process.wait() != -signal.SIGKILL:
-            raise AssertionError(f"the server has ended by itself\n{self.end_of_log()}")
+            raise AssertionError(f"the server has ended by itself\n{self.describe()}")
 
-    def end_of_log(self) -> str:
-        return self.describe()[-5_000:]
+    def whole_log(self) -> str:
+        return super().describe()
+
+    def describe(self) -> str:
+        """Only the end of it: the log is of all rounds."""
+        return self.whole_log()[-5_000:]
 
     def settle(self) -> None:
         """Wait until it is seen what the kill has left. AssertionError where that does not come."""
         end = time.monotonic() + PATIENCE
         while left := self._unsettled():
             if time.monotonic() > end:
-                raise AssertionError(f"{left} copies and expunges are still left\n{self.end_of_log()}")
+                raise AssertionError(f"{left} copies and expunges are still left\n{self.describe()}")
             time.sleep(0.01)
 
     def _unsettled(self) -> int:
         """Copies to be delivered or looked for, and expunges to be finished."""
         with contextlib.closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True, timeout=5)) as connection:
             rows = connection.execute("SELECT count(*) FROM recipient WHERE boot IS NULL OR marked = 0").fetchone()[0]
-        return int(rows) + len(interrupted(str(self.queue / "lanmail" / "mailboxes")))
+        return int(rows) + len(self.half_moved())
+
+    def half_moved(self) -> list[str]:
+        """Whose mailboxes letters were being taken out of when it was killed."""
+        return interrupted(str(self.queue / "lanmail" / "mailboxes"))
 
     def remains(self) -> Counter[str]:
         """What a kill has left, while nothing runs: by the names of docs/queue.md. Nothing is touched."""
-        expunges = len(interrupted(str(self.queue / "lanmail" / "mailboxes")))
-        return Counter(self._rows(), **{"expunge begun": expunges})
+        return Counter(self._rows(), **{"expunge begun": len(self.half_moved())})
 
     def _rows(self) -> dict[str, int]:
         if not self.journal.exists():
