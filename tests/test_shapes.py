@@ -162,27 +162,42 @@ class LockTests(ShapeCase):
     CONNECTIONS = 10
 
     def test_nobody_waits_for_a_mailbox_that_another_program_holds(self) -> None:
-        server = self.server("locked", *self.OTHERS)
-        mailbox = server.put_mailbox("locked", b"")
+        self.hold("held")
+
+    def test_nor_for_more_of_them_than_there_are_threads(self) -> None:
+        self.hold(*(f"held{number}" for number in range(20)))
+
+    def hold(self, *names: str) -> None:
+        server = self.server(*names, *self.OTHERS)
+        mailboxes = [server.put_mailbox(name, b"") for name in names]
+        self.watched(server, [])  # which makes their mailboxes
         free = self.watched(server, [])
-        with held(mailbox):
-            # For each letter of the others, one for the mailbox that is held.
-            busy = self.watched(server, ["locked"])
-            self.assertEqual(mailbox.stat().st_size, 0)
+        with contextlib.ExitStack() as holding:
+            for mailbox in mailboxes:
+                holding.enter_context(held(mailbox))
+            # For each letter of the others, one for a mailbox that is held.
+            busy = self.watched(server, names)
+            self.assertEqual([mailbox.stat().st_size for mailbox in mailboxes], [0] * len(names))
+            # Much longer than any of this takes, and shorter than anybody who waits for a lock would wait.
+            self.assertLess(max(busy.seconds), 5)
         wait_for(
-            lambda: mailbox.read_bytes().count(b"\nSubject: ") == len(self.OTHERS), server.describe, server.process
+            lambda: sum(mailbox.read_bytes().count(b"\nSubject: ") for mailbox in mailboxes) == len(self.OTHERS),
+            server.describe,
+            server.process,
         )
-        print(f"200 mailboxes, from the 250 to the mailbox: {free}; while another one is held and gets as much: {busy}")
+        print(
+            f"200 mailboxes, from the 250 to the mailbox: {free}; while {len(names)} more are held and get as much: {busy}"
+        )
 
     def watched(self, server: Server, also: Sequence[str]) -> Watch:
-        """A letter to each of the others, which all come to stand in their mailboxes."""
+        """A letter to each of the others, which all come to stand in their mailboxes; and as many to those in ``also``, in turn."""
         watch = Watch(server.spool, self.OTHERS)
 
         def work(number: int) -> None:
             with smtp(server.smtp) as client:
-                for name in self.OTHERS[number :: self.CONNECTIONS]:
-                    for other in also:
-                        send(client, other, "Subject: held\r\n\r\nBonjour.")
+                for turn, name in enumerate(self.OTHERS[number :: self.CONNECTIONS], number):
+                    if also:
+                        send(client, also[turn % len(also)], "Subject: held\r\n\r\nBonjour.")
                     watch.answered(name, send(client, name, "Subject: free\r\n\r\nBonjour."))
 
         sending = threading.Thread(
