@@ -12,15 +12,12 @@ from typing import Any, Generic
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from lanmail.network import Peer, parse_ip
 from lanmail.wire.conversation import Conversation, Event
 
-# How long a client may take for TLS's handshake; it has said nothing yet by which it could be told from a flood.
-HANDSHAKE = 30.0
 # How long a goodbye may take before the connection is cut: a peer that does not read would hold it for ever.
 GRACE = 10.0
 
@@ -34,22 +31,6 @@ def peer_of(transport: Any) -> Peer:
         _plain(getattr(here, "host", "")),
         getattr(here, "port", 0),
     )
-
-
-def is_tls(transport: Any) -> bool:
-    """Whether TLS was there before the protocol: a port for TLS alone."""
-    return isinstance(transport, TLSMemoryBIOProtocol)
-
-
-def tls_of(transport: Any) -> str:
-    """How an encrypted connection is, as Postfix's log says it: ``TLSv1.3 with cipher TLS_AES_256_GCM_SHA384``."""
-    # After startTLS the connection's protocol is the one that speaks TLS; where TLS was there first, the transport is.
-    speaker = transport if is_tls(transport) else getattr(transport, "protocol", transport)
-    connection = speaker.getHandle()
-    try:
-        return f"{connection.get_protocol_version_name()} with cipher {connection.get_cipher_name()}"
-    except AttributeError:
-        return "TLS"
 
 
 def _plain(host: str) -> str:
@@ -97,7 +78,7 @@ class Carrier(Generic[Event]):
         self._reading_paused = False
         self._room: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
-        self._handshake: IDelayedCall | None = None
+        self._handshaking = False
         self._active = clock.seconds()
         self._seen_progress = 0
         self.closed: Deferred[None] = Deferred()
@@ -116,13 +97,9 @@ class Carrier(Generic[Event]):
         self._arm(self._idle())
         self._pump()
 
-    def await_handshake(self) -> None:
-        """TLS begins; without ``handshaken`` the connection is cut after a while."""
-        self._handshake = self._clock.callLater(HANDSHAKE, self.cut)
-
     def handshaken(self) -> None:
         """The other end speaks TLS, and the conversation knows."""
-        self._let_handshake_be()
+        self._handshaking = False
         self._active = self._clock.seconds()
         self._pump()
 
@@ -141,7 +118,6 @@ class Carrier(Generic[Event]):
     def lost(self) -> None:
         """The connection is gone. An answer under way runs to its end; what it says is heard by nobody."""
         self._gone = True
-        self._let_handshake_be()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -175,10 +151,13 @@ class Carrier(Generic[Event]):
         return self._room
 
     def start_tls(self, contexts: object) -> None:
-        """What the conversation has said goes out in clear; everything after it is TLS. contexts: as ITLSTransport.startTLS takes them."""
+        """What the conversation has said goes out in clear; everything after it is TLS, once the client has shaken hands.
+
+        contexts: as ITLSTransport.startTLS takes them; they see to it that this does not take for ever (tls/contexts.py).
+        """
         self._flush()
+        self._handshaking = True
         self._transport.startTLS(contexts)
-        self.await_handshake()
 
     def cut(self) -> None:
         """Drop the connection at once, without another octet."""
@@ -209,11 +188,6 @@ class Carrier(Generic[Event]):
         """connectionLost follows and says the same."""
 
     # within
-
-    def _let_handshake_be(self) -> None:
-        if self._handshake is not None and self._handshake.active():
-            self._handshake.cancel()
-        self._handshake = None
 
     def _pump(self) -> None:
         if self._pumping:
@@ -257,7 +231,7 @@ class Carrier(Generic[Event]):
     async def _answered(self, event: Event) -> None:
         await self._answer(event)
         conversation = self._conversation
-        if conversation.awaiting and not (conversation.closing or self._gone or self._handshake):
+        if conversation.awaiting and not (conversation.closing or self._gone or self._handshaking):
             # The client would wait for ever, with everything it pipelined.
             raise RuntimeError(f"{type(event).__name__} was not answered")
 

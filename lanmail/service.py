@@ -22,6 +22,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -55,6 +56,7 @@ from lanmail.mailbox.maildrop import Maildrops
 from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import Locking, MailboxFile
 from lanmail.maillog import Logger, MailLogFile
+from lanmail.manners import Manners
 from lanmail.message import QueueIds
 from lanmail.pop3.server import LanPOP3Factory
 from lanmail.ports import CannotListen, Listening, listen
@@ -75,6 +77,11 @@ from lanmail.spool.journal import Journal, JournalTrouble
 from lanmail.spool.recovery import Recovery
 from lanmail.state import HISTORY, JOURNAL, StateFolder
 from lanmail.status import TemporaryFailure
+from lanmail.tls.configured import given_files, order_of, plan_of
+from lanmail.tls.given import DoesNotFit
+from lanmail.tls.keeping import KeepingTrouble
+from lanmail.tls.openssl import CannotServe, Versions
+from lanmail.tls.serving import Certificates
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,6 +96,9 @@ OWN_DESCRIPTORS = 512
 # each time, since most programs hold one for a moment.
 RECOVER_AGAIN = 0.25
 RECOVER_EVERY = 60.0
+# Seconds between two looks at the files of certificates, and between two at their dates and our names.
+CERTIFICATES_CHANGED = 10.0
+CERTIFICATES_DUE = 3600.0
 STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: Twisted's log goes there already
 
 log = Logger("master")
@@ -99,6 +109,7 @@ def open_ports(settings: Settings) -> list[Listening]:
     wanted = [
         ("smtp", settings.smtp_port, "smtp_port") if not settings.smtp_endpoint else ("smtp", 0, ""),
         ("pop3", settings.pop3_port, "pop3_port") if not settings.pop3_endpoint else ("pop3", 0, ""),
+        ("pop3s", settings.pop3s_port, "pop3s_port"),
     ]
     ports: list[Listening] = []
     try:
@@ -142,6 +153,7 @@ class LanMail(Service):
         self._reactor = reactor
         self._started = started
         self._listening: list[Any] = []
+        self._looks: list[LoopingCall] = []
         self._log_file = _log_file(settings)
         self._guards: SystemGuards | None = None
         self._pool = ThreadPool(0, THREADS, "lanmail")
@@ -301,6 +313,16 @@ class LanMail(Service):
             tell=tell,
         )
 
+        # TLS
+        tls = self._certificates = self._made_certificates()
+        manners = Manners(
+            offered=tls is not None,
+            level=settings.smtpd_tls_security_level,
+            auth_only=settings.smtpd_tls_auth_only,
+            plaintext_networks=settings.plaintext_login_networks,
+            is_device=lambda host: devices.of(host) is not None,
+        )
+
         # protocols
         portal = make_portal(MailRealm(accounts, reception, maildrops.open), checker)
         capacity = self._capacity = Capacity(settings.max_connections)
@@ -324,6 +346,8 @@ class LanMail(Service):
             admission=Admission("smtp", capacity, per_client, exceptions, log.report),
             clock=reactor,
             refused=troubles.refused,
+            terms=manners.smtp,
+            contexts=None if tls is None else tls.clear,
         )
         self.pop3 = LanPOP3Factory(
             portal,
@@ -334,6 +358,8 @@ class LanMail(Service):
             timeout=settings.pop3_timeout,
             takeover_after=settings.pop3_takeover_after,
             error_limit=settings.pop3_error_limit,
+            terms=manners.pop3,
+            contexts=None if tls is None else tls.mandatory,
         )
         maildrops.wanted = self.pop3.wanted
 
@@ -389,6 +415,11 @@ class LanMail(Service):
         self._recovering.start(RECOVER_AGAIN)
         self._runner.start()
         self._open_control()
+        for seconds, again in ((CERTIFICATES_CHANGED, False), (CERTIFICATES_DUE, True)):
+            look = LoopingCall(self._look_at_certificates, again=again)
+            look.clock = self._reactor
+            look.start(seconds, now=False)
+            self._looks.append(look)
         mending = self._maildrops.finish_expunges(self._mailbox_state, self._accounts, log.report)
         Deferred.fromCoroutine(mending).addErrback(lambda failure: log.failure("while finishing expunges", failure))
         Deferred.fromCoroutine(self._read_aliases()).addErrback(
@@ -433,7 +464,10 @@ class LanMail(Service):
 
     def _listen(self) -> None:
         for port in self._ports:
-            factory = self.smtp if port.protocol == "smtp" else self.pop3
+            factory: Any = self.smtp if port.protocol == "smtp" else self.pop3
+            if port.protocol == "pop3s":
+                assert self._certificates is not None  # or the port would not have been bound
+                factory = TLSMemoryBIOFactory(self._certificates.mandatory, False, self.pop3, self._reactor)
             self._listening.append(self._reactor.adoptStreamPort(port.socket.fileno(), port.socket.family, factory))
             port.socket.close()  # the reactor has its own descriptor of it
         for description in self._settings.smtp_endpoint:
@@ -468,6 +502,8 @@ class LanMail(Service):
         await DeferredList([self.smtp.stop(limit), self.pop3.stop(limit)], consumeErrors=True)
         await self._control.stop()
         self._recovering.stop()
+        for look in self._looks:
+            look.stop()
         self._recovery.stop()
         # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.
         self._troubles.stop()
@@ -508,6 +544,37 @@ class LanMail(Service):
             return self._guards.accounts(self._reactor, settings.user_ids, log.report)
         owner = self._owner
         return PasswdFile(path, owner.pw_uid, owner.pw_gid, self.in_thread, self._reactor, log.report)
+
+    def _made_certificates(self) -> Certificates | None:
+        """None where none can be had: an ordinary user without a data_directory. CannotStart where somebody relies on it."""
+        settings = self._settings
+        try:
+            return Certificates(
+                given_files(settings),
+                THIS_MACHINE.read,
+                lambda: plan_of(settings),
+                order_of(settings).keep,
+                log.report,
+                clock=self._reactor,
+                versions=Versions.of(settings.smtpd_tls_protocols),
+                mandatory_versions=Versions.of(settings.smtpd_tls_mandatory_protocols),
+                handshake_limit=settings.smtpd_starttls_timeout,
+            )
+        except (DoesNotFit, CannotServe) as trouble:
+            raise CannotStart(str(trouble)) from trouble
+        except KeepingTrouble as trouble:
+            if settings.pop3s_port or settings.smtpd_tls_security_level == "encrypt":
+                raise CannotStart(str(trouble)) from trouble
+            self._warnings.append(f"there is no TLS: {trouble}")
+            return None
+
+    def _look_at_certificates(self, *, again: bool = False) -> None:
+        """Now and then whether one is due; at once when a file that main.cf names was changed."""
+        tls = self._certificates
+        if tls is not None and (again or tls.changed):
+            Deferred.fromCoroutine(tls.look(self.in_thread)).addErrback(
+                lambda failure: log.failure("while looking at certificates", failure)
+            )
 
     def _remembering(self, accounts: AccountList) -> Passwords:
         """The accounts, and a memory of who has just logged in, as far as that is safe here."""

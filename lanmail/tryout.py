@@ -31,6 +31,7 @@ smtp_port = {smtp}
 pop3_port = {pop3}
 mail_owner = {owner}
 queue_directory = {folder}/queue
+data_directory = {folder}/data
 mail_spool_directory = {folder}/mail
 accounts = {{passwd-file:{folder}/passwd}}
 alias_maps =
@@ -63,7 +64,12 @@ class TryOut:
             )
         folder = os.path.join(working_directory, FOLDER)
         try:
-            for path in (folder, os.path.join(folder, "mail"), os.path.join(folder, "queue")):
+            for path in (
+                folder,
+                os.path.join(folder, "mail"),
+                os.path.join(folder, "queue"),
+                os.path.join(folder, "data"),
+            ):
                 os.makedirs(path, mode=0o700, exist_ok=True)
             accounts = _accounts(os.path.join(folder, "accounts.txt"))
             _keep(os.path.join(folder, "passwd"), "".join(f"{n}:{hash_password(p)}\n" for n, p in accounts.items()))

@@ -83,6 +83,7 @@ myorigin = $mydomain
 inet_interfaces = 127.0.0.1
 mynetworks = 127.0.0.0/8
 queue_directory = {self.queue}
+data_directory = {self.folder / "data"}
 mail_spool_directory = {self.spool}
 mail_owner = {owner or mail_owner()}
 accounts = {accounts}

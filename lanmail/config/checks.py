@@ -13,7 +13,7 @@ from lanmail.config.syntax import normalised, words
 from lanmail.config.tls_checks import tls_findings
 
 # Ports of parts that are still to come; a server that looks as if it listened there is worse than one that says so.
-NOT_THERE_YET = ("submission_port", "submissions_port", "pop3s_port")
+NOT_THERE_YET = ("submission_port", "submissions_port")
 PAM_FOLDERS = ("/etc/pam.d", "/usr/lib/pam.d")
 
 
@@ -42,7 +42,7 @@ def _warning(settings: Settings, name: str, text: str) -> Problem:
 def _whole(settings: Settings) -> Iterator[Problem]:
     for name in NOT_THERE_YET:
         if settings.values[name]:
-            yield _error(settings, name, "TLS and submission are not there yet; 0 is the only value for now")
+            yield _error(settings, name, "submission is not there yet; 0 is the only value for now")
     doors = [settings.smtp_port, settings.pop3_port, settings.smtp_endpoint, settings.pop3_endpoint]
     if not any(doors):
         yield _error(
@@ -72,14 +72,9 @@ def _whole(settings: Settings) -> Iterator[Problem]:
 
 
 def _no_tls_yet(settings: Settings) -> Iterator[tuple[Severity, str, str]]:
-    """Until the conversations have TLS: what is asked for and not done."""
-    if settings.smtpd_tls_security_level == "encrypt":
-        yield Severity.ERROR, "smtpd_tls_security_level", "TLS is not there yet: mail would be taken without it"
+    """What is asked for and not done."""
     if settings.tls_legacy_clients:
-        yield Severity.ERROR, "tls_legacy_clients", "TLS is not there yet; off is the only value for now"
-    for name in ("smtpd_tls_cert_file", "smtpd_tls_key_file", "smtpd_tls_chain_files", "smtpd_tls_auth_only"):
-        if settings.values[name] and not settings.written[name].is_default:
-            yield Severity.WARNING, name, "TLS is not there yet; nothing is done about it"
+        yield Severity.ERROR, "tls_legacy_clients", "it is not there yet; off is the only value for now"
 
 
 def _recipients(settings: Settings) -> Iterator[Problem]:

@@ -26,6 +26,12 @@ def mydomain(context: Context) -> str:
     return context.text("myhostname").partition(".")[2] or "localdomain"
 
 
+def pop3s_port(context: Context) -> str:
+    """The known port beside the known ports; who moves those, or tries us out, is asked for nothing more."""
+    usual = context.text("smtp_port") == "25" and context.text("pop3_port") == "110"
+    return "995" if usual and not context.text("pop3_endpoint") else "0"
+
+
 def mynetworks(context: Context) -> str:
     """The networks of our own addresses, by ``mynetworks_style``."""
     style = context.text("mynetworks_style").lower()

@@ -168,7 +168,12 @@ class Settings:
     submissions_port = Parameter(
         PORT, "0", "The port for mail submission over TLS; 0: none, the only value for now.", ours=True
     )
-    pop3s_port = Parameter(PORT, "0", "The port for POP3 over TLS; 0: none, the only value for now.", ours=True)
+    pop3s_port = Parameter(
+        PORT,
+        FromMachine("995 where smtp_port is 25 and pop3_port is 110, else 0", defaults.pop3s_port),
+        "The port for POP3 with TLS from the start; 0: none.",
+        ours=True,
+    )
     smtp_endpoint = Parameter(
         ENDPOINTS,
         "",
@@ -355,6 +360,12 @@ class Settings:
         YES_OR_NO,
         "no",
         "Whether a login needs TLS even for clients that plaintext_login_networks lets log in without it.",
+    )
+    plaintext_login_networks = Parameter(
+        NETWORKS,
+        "",
+        "The clients that may send a password without TLS, where everybody on their way can read it. This machine itself always may.",
+        ours=True,
     )
     smtpd_tls_cert_file = Parameter(
         PEM_FILE,

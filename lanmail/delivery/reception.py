@@ -146,7 +146,26 @@ class Transactions:
         # Whoever logs in is a person, wherever they sit.
         device = None if self.login is not None else await self._reception.devices.sending(peer)
         sender = (sender if device is None else device.sender).completed(self._reception.myorigin)
-        self._envelope = _Envelope(sender, parameters, greeting, peer, device)
+        envelope = _Envelope(sender, parameters, greeting, peer, device)
+        # The null sender says "do not answer", which anybody may say: receipts of mail programs do.
+        if self.login is not None and not sender.is_null:
+            await self._must_own(envelope, self.login)
+        self._envelope = envelope
+
+    async def _must_own(self, envelope: _Envelope, login: str) -> None:
+        """Whoever logs in sends as themselves."""
+        sender = envelope.sender
+        if await self._reception.router.may_send_as(login, sender):
+            return
+        status = Status(553, "5.7.1", f"<{sender}>: Sender address rejected: not owned by user {login}")
+        _smtpd.info(
+            "NOQUEUE: reject: MAIL from {client}: {status}; from=<{sender}> {greeting}",
+            client=envelope.client,
+            status=status,
+            sender=sender,
+            greeting=envelope.greeted,
+        )
+        raise PermanentFailure(status)
 
     async def recipient(self, address: Address, parameters: RecipientParameters = _NOTHING_SAID) -> None:
         envelope = self._current()

@@ -87,8 +87,29 @@ class Router:
             forwards=forwards,
             luser_relay=luser_relay,
         )
+        # Whose address one is, is the administrator's to say: no user's .forward makes another's address theirs.
+        self._owners = Members(
+            domains,
+            aliases,
+            users,
+            report,
+            root=root,
+            admin_user=admin_user,
+            recipient_delimiter=recipient_delimiter,
+            forwards=None,
+            luser_relay="",
+        )
         self._mailbox_size_limit = mailbox_size_limit
         self._mailbox_size = mailbox_size
+
+    async def may_send_as(self, login: str, address: Address) -> bool:
+        """Whether that user may send as this: their own address, its tags, and the aliases that lead to them. TemporaryFailure."""
+        target = address.completed(self._domains.origin)
+        if target.domain not in self._domains or _ROUTED.search(target.local):
+            return False
+        if self._aliases.due():
+            await self._in_thread(self._aliases.refresh)
+        return login in (await self._owners.of(target, target)).mailboxes
 
     async def recipient(self, address: Address, client: Client) -> Route:
         """Raises PermanentFailure or TemporaryFailure with the reply's status."""

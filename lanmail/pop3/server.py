@@ -29,7 +29,7 @@ from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids,
 from lanmail.pop3.marks import PIECE
 from lanmail.pop3.session import ERROR_LIMIT, STOPPING, Pop3Session
 from lanmail.pop3.stock import StockMaildrop
-from lanmail.rim import Carrier, Gone, is_tls, peer_of
+from lanmail.rim import Carrier, Gone, peer_of
 from lanmail.status import DeliveryFailure
 from lanmail.twisted_mail import pop3
 from lanmail.wire.terms import Terms
@@ -87,8 +87,6 @@ class LanPOP3(pop3.POP3):
         factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
-        if is_tls(self.transport):
-            self._carrier.await_handshake()
 
     def handshakeCompleted(self) -> None:
         """TLS has begun."""
@@ -273,11 +271,13 @@ class LanPOP3(pop3.POP3):
         return turn
 
     def _keep_alive(self) -> None:
-        if not (hasattr(self.transport, "setTcpKeepAlive") and hasattr(self.transport, "getHandle")):
+        # At a port for TLS alone the socket is below what speaks TLS.
+        transport = getattr(self.transport, "transport", self.transport)
+        if not (hasattr(transport, "setTcpKeepAlive") and hasattr(transport, "getHandle")):
             return  # a UNIX socket: its peer cannot vanish
-        self.transport.setTcpKeepAlive(True)
+        transport.setTcpKeepAlive(True)
         for option, value in KEEPALIVE:
-            self.transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, value)
+            transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _over(self, _: object) -> None:
         """The connection is gone and nothing is under way for it: give back what was given."""

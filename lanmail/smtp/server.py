@@ -25,13 +25,14 @@ from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import Greeting, Incoming, ITransactions, Login
 from lanmail.maillog import Logger
 from lanmail.network import Peer
-from lanmail.rim import Carrier, is_tls, peer_of, tls_of
+from lanmail.rim import Carrier, peer_of
 from lanmail.smtp import replies
 from lanmail.smtp.events import Auth, Content, Data, EndOfMessage, Event, Hold, Mail, Recipient, Reset, StartTls
 from lanmail.smtp.limits import SmtpLimits
 from lanmail.smtp.session import SmtpSession
 from lanmail.smtp.stock import StockTransactions
 from lanmail.status import DeliveryFailure, PermanentFailure, Status
+from lanmail.tls.contexts import spoken
 from lanmail.twisted_mail import smtp
 from lanmail.wire.terms import LOGIN_FIRST, Terms
 
@@ -74,16 +75,20 @@ class LanSMTP(smtp.ESMTP):
         factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
-        if is_tls(self.transport):
-            self._carrier.await_handshake()
 
     def handshakeCompleted(self) -> None:
         """TLS has begun: whoever the client was before, it is nobody yet (RFC 3207, 4.2)."""
         self.peer = replace(self.peer, tls=True)
         self._log_out()
-        log.info(
-            "Anonymous TLS connection established from {client}: {how}", client=self._client, how=tls_of(self.transport)
-        )
+        # Behind STARTTLS it is the transport's own protocol that speaks TLS; at a port for TLS alone it is the transport.
+        how = spoken(self.transport) or spoken(getattr(self.transport, "protocol", None))
+        if how is not None:
+            log.info(
+                "Anonymous TLS connection established from {client}: {version} with cipher {cipher}",
+                client=self._client,
+                version=how.version,
+                cipher=how.cipher,
+            )
         self.session.secured(self.factory.terms(self.peer))
         self._carrier.handshaken()
 

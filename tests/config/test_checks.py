@@ -108,7 +108,7 @@ class TestChecks(SynchronousTestCase):
         self.assertEqual(self.problems("mailbox_size_limit = 0\nmessage_size_limit = 0"), [])
 
     def test_ports_that_are_not_there_yet_are_refused(self) -> None:
-        for name in ("submission_port", "submissions_port", "pop3s_port"):
+        for name in ("submission_port", "submissions_port"):
             self.assertIn("not there yet", self.one(f"{name} = 5870"))
             self.assertEqual(self.problems(f"{name} = 0"), [])
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.mail.interfaces import IMessageDelivery
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -108,12 +109,12 @@ class DeliveryTests(ReceptionTestCase):
         self.assertEqual(avatar.login, "ann")
         self.successResultOf(
             Deferred.fromCoroutine(
-                avatar.begin(address("cron"), MailParameters(smtputf8=True), Greeting("h", True), Peer("203.0.113.9"))
+                avatar.begin(address("ann"), MailParameters(smtputf8=True), Greeting("h", True), Peer("203.0.113.9"))
             )
         )
         self.successResultOf(Deferred.fromCoroutine(avatar.recipient(address("ann"))))
         self.successResultOf(Deferred.fromCoroutine(avatar.data().commit()))
-        self.assertIn(b"Return-Path: <cron@lan.example>", house.contents("ann"))
+        self.assertIn(b"Return-Path: <ann@lan.example>", house.contents("ann"))
         self.assertIn(b"with UTF8SMTPA id ", house.contents("ann"))
 
     def test_state_and_dropped_headers_do_not_arrive(self) -> None:
@@ -184,6 +185,25 @@ class DeliveryTests(ReceptionTestCase):
         self.assertTrue(back.endswith(text), (back, text))
         added = back[: len(back) - len(text)]
         self.assertRegex(added, rb"(?s)\AReturn-Path: .*\r\nReceived: .* 2026 [^\n]*\r\n(\r\n)?\Z")
+
+
+class SenderTests(ReceptionTestCase):
+    def mail_from(self, house: House, login: str, sender: str) -> str:
+        begun = Deferred.fromCoroutine(
+            house.reception(house.users.known[login]).begin(
+                address(sender) if sender else NULL_SENDER, MailParameters(), Greeting("pc", True), Peer("203.0.113.9")
+            )
+        )
+        results: list[object] = []
+        begun.addBoth(results.append)
+        return str(results[0].value.status) if isinstance(results[0], Failure) else ""  # type: ignore[attr-defined]
+
+    def test_whoever_logs_in_sends_as_themselves_their_tags_and_their_aliases(self) -> None:
+        house = self.house("ann", "bob", aliases="sales: ann, bob\nboys: bob\n", recipient_delimiter="+")
+        for mine in ("ann@lan.example", "ANN@srv.lan.example", "ann", "ann+lists@lan.example", "sales@lan.example", ""):
+            self.assertEqual(self.mail_from(house, "ann", mine), "", mine)
+        for other in ("bob@lan.example", "boys@lan.example", "nobody@lan.example", "ann@elsewhere.example"):
+            self.assertRegex(self.mail_from(house, "ann", other), r"^553 5\.7\.1 .*not owned by user ann")
 
 
 class RefusalTests(ReceptionTestCase):
