@@ -132,8 +132,7 @@ class Asking:
                 said.close()
                 if said.kind == parent.NOT_STARTED and said.fields[:1] == [b"%d" % number]:
                     raise GuardTrouble(b" ".join(said.fields[1:]).decode("utf-8", "replace"))
-                # else it is the answer to somebody who did not wait for it
-                self._forget(said)
+                # else it is the answer to somebody who did not wait for it: a helper whose channel is closed ends
             raise GuardTrouble("the root parent does not answer")
         except TimeoutError:
             raise GuardTrouble("the root parent does not answer") from None
@@ -141,10 +140,6 @@ class Asking:
             raise GuardTrouble("the root parent has gone") from error
         finally:
             self._channel.release()
-
-    def _forget(self, said: Frame) -> None:
-        if said.kind == parent.STARTED and said.fields:
-            channel.send(self._sock, parent.END, said.fields[0])
 
 
 class _Ended(GuardTrouble):
