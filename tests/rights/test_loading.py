@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sysconfig
+import tempfile
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -22,9 +24,9 @@ class LoadingTests(SynchronousTestCase):
     def test_one_below_a_folder_of_root_s_own_is_said(self) -> None:
         if os.geteuid() != 0:
             raise SkipTest("only root has folders of root's")
-        folder = os.path.join("/tmp", os.path.basename(self.mktemp()))
-        os.makedirs(f"{folder}/lib")
-        self.addCleanup(os.removedirs, f"{folder}/lib")
+        folder = tempfile.mkdtemp(prefix="lanmail-loading-")
+        self.addCleanup(shutil.rmtree, folder)
+        os.mkdir(f"{folder}/lib")
         self.patch(loading, "__file__", "/usr/lib/x.py")
         self.at(f"{folder}/lib")
         for mode, owner, group, found in (

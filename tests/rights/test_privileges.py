@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -89,8 +90,7 @@ class DropTests(SynchronousTestCase):
         self.assertEqual(said, "refused: cannot become uid 64001: Operation not permitted")
 
     def test_files_are_made_without_a_name_and_locked_afterwards_as_before(self) -> None:
-        folder = os.path.join("/tmp", os.path.basename(self.mktemp()))
-        os.mkdir(folder)
+        folder = tempfile.mkdtemp(prefix="lanmail-drop-")
         self.addCleanup(os.rmdir, folder)
         self.addCleanup(os.unlink, f"{folder}/ann")
         os.chown(folder, 64001, 64002)
