@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 
-from tests.powercut.cuts import cut
+from tests.powercut.cuts import asked_by, cut
 from tests.powercut.load import Recording, record_load
+from tests.powercut.recorder import Step
 
 
 def main() -> int:
@@ -57,10 +59,14 @@ def each_sync(recording: Recording, folder: str, points: list[int] | int, seed: 
     """A table: of each sync how often it was asked for, and after how many points it was missed."""
     asked = cut(recording, os.path.join(folder, "points"), points=[], seed=seed).syncs
     for sync, times in sorted(asked.items()):
-        place = os.path.join(folder, "without", sync.replace("/", "-"))
-        outcome = cut(recording, place, points=points, seed=seed, removed=sync.__eq__, enough=1)
+        place = os.path.join(folder, "without", re.sub(r"[^A-Za-z0-9]+", "-", sync))
+
+        def removed(step: Step, sync: str = sync) -> bool:
+            return asked_by(step) == sync
+
+        outcome = cut(recording, place, points=points, seed=seed, removed=removed, enough=1)
         first = next((faults[0] for faults in outcome.faults.values()), "not missed")
-        print(f"{times:6} {sync:50} {outcome.points:5} points: {first}", flush=True)
+        print(f"{times:6} {sync:48} {outcome.points:4} points {outcome.seconds:3.0f} s: {first[:90]}", flush=True)
     return 0
 
 

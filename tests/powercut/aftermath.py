@@ -7,6 +7,7 @@ import pwd
 import queue
 import random
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from tests.live import mail_owner
 from tests.powercut.books import Books
 from tests.powercut.disk import Disk
 from tests.powercut.load import USERS, RecordedServer
-from tests.powercut.recorder import Step, read
+from tests.powercut.recorder import read
 from tests.powercut.remains import draw
 from tests.powercut.restart import Worker, unsettled
 from tests.powercut.through_pop3 import fetched
@@ -26,16 +27,6 @@ Way = Literal["once", "twice", "whole"]
 
 _AGO = 3600  # seconds: so long the machine was off
 _BOOT = "00000000-0000-4000-8000-000000000001\n"  # of the service whose power is cut again
-
-
-def choose(steps: list[Step], count: int, chance: random.Random) -> list[int]:
-    """After how many steps the power is cut. Half of the points anywhere, half right behind a moment that matters: something was
-    promised, synced, or got another name."""
-    weighty = [number for number, step in enumerate(steps, 1) if step.kind in "MENULCD"]
-    chosen = {chance.randint(1, len(steps)) for _ in range((count + 1) // 2)}
-    while len(chosen) < min(count, len(steps) // 2):
-        chosen.add(chance.choice(weighty))
-    return sorted(chosen)
 
 
 class Aftermath:
@@ -53,10 +44,12 @@ class Aftermath:
         """What is left of the disk. before: the inodes that programs saw for those of the disk, where they differ."""
         owner = pwd.getpwnam(mail_owner())
         then = time.time() - _AGO
+        places = {queue_folder: str(self._server.queue), spool: str(self._server.spool)}
         for path, (file, octets) in draw(disk, self._chance).items():
-            for top, here in ((queue_folder, self._server.queue), (spool, self._server.spool)):
-                if path == top or path.startswith(f"{top}/"):
-                    place = f"{here}{path[len(top) :]}"
+            top = next((top for top in places if path == top or path.startswith(f"{top}/")), None)
+            if top is None:
+                raise AssertionError(f"{path} is in no folder of the disk")
+            place = f"{places[top]}{path[len(top) :]}"
             if file.folder:
                 os.makedirs(place, mode=0o755 if path in (queue_folder, spool) else 0o700, exist_ok=True)
             else:
@@ -95,7 +88,7 @@ class Aftermath:
         if faults:
             return faults
         steps = list(read(record))
-        (point,) = choose(steps, 1, self._chance) if len(steps) > 1 else (0,)
+        point = self._chance.randint(0, len(steps))
         for step in steps[:point]:
             disk.do(step)
         again = Aftermath(self._number, str(self._server.folder / f"again-{point}"), self._chance)
@@ -118,9 +111,12 @@ class Aftermath:
     def _look(self, books: Books) -> list[str]:
         server = self._server
         faults = books.faults(str(server.spool), USERS)
-        waiting = unsettled(self._journal)
-        if waiting:
-            faults.append(f"{waiting} recipients still wait for their mailbox")
+        try:
+            waiting = unsettled(self._journal)
+            if waiting:
+                faults.append(f"{waiting} recipients still wait for their mailbox")
+        except sqlite3.Error as error:
+            faults.append(f"the journal cannot be read: {error}")
         if "Traceback" in server.describe():
             faults.append("the log has a traceback")
         faults += [f"{path.name} was put aside" for path in server.queue.glob("lanmail/mailboxes/*.aside-*")]

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from tests.powercut.aftermath import Aftermath, Way, choose
+from tests.powercut.aftermath import Aftermath, Way
 from tests.powercut.books import Books
 from tests.powercut.disk import Disk
 from tests.powercut.load import Recording
@@ -23,6 +23,9 @@ from tests.powercut.restart import Worker
 # the power is cut a second time, while the service comes up.
 _TURN = 15
 _WAYS: dict[int, Way] = {7: "whole", 2: "twice", 5: "twice", 12: "twice"}
+
+# A service that comes up waits most of the time: for its own checkpoint, mainly.
+_AT_ONCE = 4 * (os.cpu_count() or 1)
 
 
 def asked_by(step: Step) -> str:
@@ -58,22 +61,24 @@ def cut(
     *,
     points: Sequence[int] | int,
     seed: int,
-    removed: Callable[[str], bool] = lambda sync: False,
+    removed: Callable[[Step], bool] = lambda sync: False,
     enough: int = 1 << 30,
 ) -> Outcome:
     """At so many points, or at these. A point with a fault keeps its folder in ``folder``; the others are removed.
 
-    removed: of each sync, by whom it was asked for (``asked_by``): whether the power is cut for a program that lacks it. The recorded
-    program cannot have known the difference. enough: points with faults after which no more are tried.
+    removed: of each step that begins a sync: whether the power is cut for a program that lacks it. The recorded program cannot have
+    known the difference. The points are then such that it may matter. enough: points with faults after which no more are tried.
     """
     begin = time.monotonic()
+    os.makedirs(folder, exist_ok=True)
     steps = list(read(recording.record))
     outcome = Outcome(syncs=Counter(asked_by(step) for step in steps if step.kind == "S"))
     if isinstance(points, int):
-        points = choose(steps, points, random.Random(f"{seed} points"))
+        lacking = [at for at, step in enumerate(steps, 1) if step.kind == "S" and removed(step)]
+        points = choose(steps, points, random.Random(f"{seed} points"), behind=lacking)
     with ExitStack() as stack:
         workers: queue.Queue[Worker] = queue.Queue()
-        for _ in range(os.cpu_count() or 1):
+        for _ in range(_AT_ONCE):
             workers.put(stack.enter_context(Worker(recording.library, folder)))
         pool = stack.enter_context(ThreadPoolExecutor(workers.qsize()))
         waiting: list[tuple[int, Future[list[str]]]] = []
@@ -93,14 +98,32 @@ def cut(
             outcome.ways[way] += 1
             outcome.answered += books.answered
             waiting.append((point, pool.submit(aftermath.judge, books.closed(), workers, way)))
-            harvest(2 * (os.cpu_count() or 1))
+            harvest(_AT_ONCE + 2)
         harvest(0)
     outcome.seconds = time.monotonic() - begin
     return outcome
 
 
+def choose(steps: Sequence[Step], count: int, chance: random.Random, behind: Sequence[int] = ()) -> list[int]:
+    """After how many steps the power is cut, in order: half of the points anywhere, half right behind a moment that matters, when
+    something was promised, synced, or got another name. behind: two thirds soon after one of these instead, all after the first."""
+    weighty = [number for number, step in enumerate(steps, 1) if step.kind in "MENULCD"]
+
+    def one() -> int:
+        if behind:
+            soon = chance.choice(behind) + chance.choice((1, chance.randint(1, 20), chance.randint(1, 400)))
+            return min(len(steps), chance.choice((soon, soon, chance.randint(behind[0], len(steps)))))
+        return chance.choice((chance.randint(1, len(steps)), chance.choice(weighty)))
+
+    chosen: set[int] = set()
+    for _ in range(3 * count):  # some are drawn twice
+        if len(chosen) < count:
+            chosen.add(one())
+    return sorted(chosen)
+
+
 def _at(
-    steps: Sequence[Step], points: Sequence[int], recording: Recording, removed: Callable[[str], bool]
+    steps: Sequence[Step], points: Sequence[int], recording: Recording, removed: Callable[[Step], bool]
 ) -> Iterator[tuple[int, Disk, Books]]:
     """The disk and the books after so many steps, for each of the points, which are in order."""
     disk, books = Disk.empty(recording.queue, recording.spool), Books()
@@ -109,7 +132,7 @@ def _at(
         for step in steps[done:point]:
             if step.kind == "M":
                 books.note(step)
-            elif not (step.kind == "S" and removed(asked_by(step))):
+            elif not (step.kind == "S" and removed(step)):
                 disk.do(step)
         done = point
         yield point, disk, books

@@ -112,8 +112,9 @@ class _Sync:
 
 @dataclass(slots=True)
 class Disk:
-    """Some folders, empty at first unless ``of`` reads them, on which recorded steps are done again."""
+    """Some folders (``tops``), empty at first unless ``of`` reads them, on which recorded steps are done again."""
 
+    tops: tuple[str, ...]
     files: dict[int, File] = field(default_factory=dict)  # by inode, the newest of each
     names: Names = field(default_factory=dict)  # as programs see them
     durable: Names = field(default_factory=dict)
@@ -124,7 +125,7 @@ class Disk:
     @classmethod
     def empty(cls, *folders: str) -> Disk:
         """Nothing but these folders, of which nobody keeps the inode: they are found by their path."""
-        disk = cls()
+        disk = cls(folders)
         for number, folder in enumerate(folders):
             disk._put(folder, File(-1 - number, folder=True))
         disk.durable = dict(disk.names)
@@ -133,8 +134,8 @@ class Disk:
     @classmethod
     def of(cls, folders: Iterable[str]) -> Disk:
         """What is in these folders now, all of it on the disk for certain."""
-        disk = cls()
-        for top in folders:
+        disk = cls(tuple(folders))
+        for top in disk.tops:
             for path, _, names in os.walk(top):
                 disk._put(path, File(os.lstat(path).st_ino, folder=True))
                 for name in names:

@@ -9,7 +9,7 @@ SENDER = f"load@{DOMAIN}"
 
 # As Reception writes it: a From line, trace fields, then what the client sent.
 _HEAD = re.compile(rb"From load@[^ \n]+  [^\n\0]+\n(?:[A-Za-z-]+: [^\n\0]+\n(?:[ \t][^\n\0]+\n)*)+\Z")
-_TOKEN = re.compile(rb"^Subject: ([A-Za-z0-9.-]+)$", re.MULTILINE)
+_TOKEN = re.compile(rb"^Subject: ([a-z]+\d+-\d+-\d{1,7})$", re.MULTILINE)
 _FOREIGN = re.compile(rb"From foreign@x  Mon Nov 23 12:00:00 2026\nSubject: (foreign-\d+-\d+)\n")
 
 

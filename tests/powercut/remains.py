@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from tests.powercut.disk import Disk, File, Names
 
@@ -26,7 +26,7 @@ def draw(disk: Disk, chance: random.Random) -> dict[str, tuple[File, bytes]]:
     mood = chance.choice(("lost", "kept", "each", "each", "each", "each", "each", "each"))
     left = {}
     octets: dict[int, bytes] = {}
-    for path, file in _reachable(names_left(disk, mood, chance)).items():
+    for path, file in _reachable(names_left(disk, mood, chance), disk.tops).items():
         if id(file) not in octets:
             fate = chance.choice(FATES) if mood == "each" else mood
             octets[id(file)] = b"" if file.folder else octets_left(file, fate, chance)
@@ -60,9 +60,8 @@ def _between(least: int, most: int, chance: random.Random) -> int:
     return chance.choice((least, most, chance.randint(least, max(least, most))))
 
 
-def _reachable(names: Names) -> Names:
-    """Without those whose folder is lost."""
-    tops = {path for path, file in names.items() if file.folder and os.path.dirname(path) not in names}
+def _reachable(names: Names, tops: Collection[str]) -> Names:
+    """Without those whose folder is lost, and what is not below these folders at all."""
     reached: Names = {}
     for path in sorted(names):
         if path in tops or os.path.dirname(path) in reached:

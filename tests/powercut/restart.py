@@ -52,13 +52,14 @@ def keep_inodes(inodes: Mapping[int, int], other_device: bool) -> None:
         setattr(os, name, patched(getattr(os, name)))
 
 
-def unsettled(journal: str) -> int:
-    """How many rows wait for their mailbox, or are of before the cut."""
+def unsettled(journal: str, *, hopeful: bool = False) -> int:
+    """How many rows wait for their mailbox, or are of before the cut. hopeful: without those that will be tried again, in minutes."""
     if not os.path.exists(journal):
         return 0
     connection = sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=5)
     try:
-        return int(connection.execute("SELECT count(*) FROM recipient WHERE synced = 0").fetchone()[0])
+        question = "SELECT count(*) FROM recipient WHERE synced = 0" + (" AND tries = 0" if hopeful else "")
+        return int(connection.execute(question).fetchone()[0])
     finally:
         connection.close()
 
@@ -81,7 +82,7 @@ def serve(main_cf: str, journal: str, log: str) -> None:
         end = time.monotonic() + PATIENCE
 
         def look() -> None:
-            if not unsettled(journal) or time.monotonic() > end:
+            if not unsettled(journal, hopeful=True) or time.monotonic() > end:
                 reactor.stop()
 
         polling = task.LoopingCall(look)
@@ -103,6 +104,9 @@ def _new_reactor() -> Any:
 
 
 def _child(job: dict[str, Any]) -> None:
+    log = os.open(job["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(log, 1)  # the parent's is for the parent's answers
+    os.dup2(log, 2)
     try:
         if job["record"]:
             ctypes.CDLL(None).recorder_begin(job["record"].encode(), job["boot"].encode())
@@ -110,8 +114,7 @@ def _child(job: dict[str, Any]) -> None:
         serve(job["main_cf"], job["journal"], job["log"])
         os._exit(0)
     except BaseException:
-        with open(job["log"], "a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
+        traceback.print_exc()
         os._exit(1)
 
 

@@ -15,7 +15,7 @@ from tests.powercut.remains import FATES, PAGE, SECTOR, draw, octets_left
 
 def disk_after(*steps: Step) -> Disk:
     """``/d`` is a folder that was there, inode 1."""
-    disk = Disk()
+    disk = Disk(("/d",))
     disk._put("/d", File(1, folder=True))
     disk.durable = dict(disk.names)
     for step in steps:
@@ -90,6 +90,14 @@ class NamesTests(SynchronousTestCase):
         found = states(disk_after(*steps))
         self.assertIn({}, found)
         self.assertIn({"/d/sub/file": b""}, found)
+        deeper = (*steps, Step("D", inode=7, path="/d/sub/deep"), Step("C", inode=8, path="/d/sub/deep/file"))
+        for state in states(disk_after(*deeper, *sync(5, "/d/sub"), *sync(7, "/d/sub/deep"))):
+            self.assertIn(len(state), (0, 2))
+
+    def test_what_is_done_elsewhere_does_not_count(self) -> None:
+        self.assertEqual(
+            [{}] * 300, states(disk_after(Step("D", inode=5, path="/e"), Step("C", inode=9, path="/e/file")))
+        )
 
     def test_a_move_to_another_folder_is_not_modelled_and_so_refused(self) -> None:
         disk = disk_after(*MADE, Step("D", inode=5, path="/d/sub"))
@@ -165,7 +173,7 @@ class PropertyTests(SynchronousTestCase):
         self, old: bytes, changes: Sequence[tuple[str, int, bytes]], seed: int, synced: int
     ) -> None:
         file = File(2, old)
-        disk = Disk({2: file}, {"/f": file}, {"/f": file})
+        disk = Disk((), {2: file}, {"/f": file}, {"/f": file})
         history: list[bytes] = []
         for number, (kind, at, data) in enumerate(changes):
             if number == synced:
