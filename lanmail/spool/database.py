@@ -44,7 +44,7 @@ def connect(path: str) -> sqlite3.Connection:
     """
     connection = None
     try:
-        new = _own_file(path)
+        _own_file(path)
         connection = sqlite3.connect(
             path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=_PREPARED
         )
@@ -61,8 +61,8 @@ def connect(path: str) -> sqlite3.Connection:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise JournalTrouble(_damaged(path, found))
-        if new:
-            _sync_folder(path)
+        # Also where the file was there already: whoever made it may have been killed before he came to this.
+        _sync_folder(path)
         return connection
     except BaseException as error:
         if connection is not None:
@@ -154,9 +154,8 @@ def need_room(path: str) -> None:
         raise OSError(errno.ENOSPC, f"less than {reserve >> 10} KiB are free on its disk")
 
 
-def _own_file(path: str) -> bool:
-    """SQLite would follow a link, and take umask's mode. Whether the file is new. Raises OSError, JournalTrouble."""
-    new = not os.path.lexists(path)
+def _own_file(path: str) -> None:
+    """SQLite would follow a link, and take umask's mode. Raises OSError, JournalTrouble."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
         owner = os.stat(os.path.dirname(path) or ".")
@@ -170,7 +169,6 @@ def _own_file(path: str) -> bool:
             os.fchown(fd, owner.st_uid, owner.st_gid)
     finally:
         os.close(fd)
-    return new
 
 
 def _check(path: str, found: os.stat_result, owner: int) -> None:
