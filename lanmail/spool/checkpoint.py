@@ -301,7 +301,7 @@ class Checkpoints:
         # No boot: nothing is believed that is not seen.
         for spot in Whereabouts(mailbox, rows, boot="").spots():
             if spot.found and spot.piece is not None:
-                _rewrite(mailbox, spot.piece.start, spot.piece.end)
+                write_again(mailbox, spot.piece.start, spot.piece.end)
             else:
                 doubtful.add(spot.row.recipient.number)
         mailbox.sync()
@@ -330,7 +330,7 @@ class Checkpoints:
             self._let_go(one, numbers)
 
 
-def _rewrite(mailbox: LockedMailbox, start: int, end: int) -> None:
+def write_again(mailbox: LockedMailbox, start: int, end: int) -> None:
     """The same octets in the same place, so that the kernel knows that they are to be written. Raises MailboxFailure."""
     try:
         for at in range(start, end, _WINDOW):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from lanmail.interfaces import Report, Tell, User
 from lanmail.mailbox.store import LockedMailbox, MailboxBusy, MailboxFailure, MailboxFile
-from lanmail.spool.checkpoint import Checkpoints
+from lanmail.spool.checkpoint import Checkpoints, write_again
 from lanmail.spool.journal import Journal, Standing
 from lanmail.spool.torn import Piece, to_take_out
 from lanmail.spool.whereabouts import Whereabouts
@@ -140,8 +140,11 @@ class Recovery:
         torn: list[Piece] = []
         again: list[int] = []
         missing: list[str] = []  # queue ids
+        begins = mailbox.length()
         for spot in places.spots():
             number, queue_id = spot.row.recipient.number, spot.row.message.queue_id
+            if spot.row.intent.boot == self._boot and spot.row.intent.inode == mailbox.inode:
+                begins = min(begins, spot.row.intent.offset)
             if spot.found:
                 standing.append(number)
                 if not spot.row.marked:
@@ -156,6 +159,10 @@ class Recovery:
             # So that a kill from here on does not let it be looked for again, when somebody may have taken it out.
             self._journal.mark([number for number, _, _ in unmarked]).result()
         if standing:
+            if left.all:
+                # A process that is gone may have heard that a sync failed. The kernel shows what it then dropped as if it were on the
+                # disk, and another sync would not write it.
+                write_again(mailbox, begins, mailbox.length())
             self._checkpoints.note(mailbox, standing)
         if torn:
             # Which settles first what is noted: what stands behind a torn piece does not lie where its intent says afterwards.

@@ -35,20 +35,29 @@ class Dead(BaseException):
 class Faults:
     """While it is entered, lanmail's call of the number ``at``, counted from 1, fails; where it is ``lasting``, all that follow too.
 
-    error: of errno; None: the process dies there, a write half done. Only the thread that made this dies, so that the journal's may end.
-    failed: which calls did, as ``pwrite in lanmail.mailbox.disk``. lost: is told the descriptor of a sync that failed.
+    At 0 none does. error: of errno; None: the process dies there, a write half done. here: only calls of the thread that made this are
+    meant, and always so for a death, so that the journal's writer comes to its end. when: only calls at which it says so. lost: is told the descriptor of a sync that failed.
+    failed: which calls did, as ``pwrite in lanmail.mailbox.disk``.
     """
 
     def __init__(
-        self, at: int, error: int | None, *, lasting: bool = False, lost: Callable[[int], None] = lambda fd: None
+        self,
+        at: int,
+        error: int | None,
+        *,
+        lasting: bool = False,
+        here: bool = False,
+        when: Callable[[], object] = lambda: True,
+        lost: Callable[[int], None] = lambda fd: None,
     ) -> None:
         self.calls = 0
         self.failed: list[str] = []
         self._at = at
         self._error = error
         self._lasting = lasting or error is None
+        self._when = when
         self._lost = lost
-        self._thread = threading.get_ident()
+        self._thread = threading.get_ident() if here or error is None else None
         self._real: list[tuple[ModuleType, str, Any]] = []
 
     def __enter__(self) -> Faults:
@@ -68,12 +77,12 @@ class Faults:
     def _failing(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             caller = sys._getframe(1).f_globals["__name__"]
-            if not caller.startswith("lanmail.") or (self._error is None and threading.get_ident() != self._thread):
+            if not caller.startswith("lanmail.") or self._thread not in (None, threading.get_ident()):
                 return real(*args, **kwargs)
             if name in _LOCKS and self._error is not None and _lets_go(args):
                 return real(*args, **kwargs)
-            self.calls += 1
-            if self.calls < self._at or (self.calls > self._at and not self._lasting):
+            self.calls += bool(self.failed or self._when())
+            if not self._at or self.calls < self._at or (self.calls > self._at and not self._lasting):
                 return real(*args, **kwargs)
             first = not self.failed
             self.failed.append(f"{name} in {caller}")

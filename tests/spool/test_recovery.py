@@ -160,6 +160,40 @@ class KillTests(CrashTestCase):
         self.assertEqual(recovery.left, 0)
         self.assertFalse(visit.is_alive())
 
+    def test_what_stands_is_written_once_more_before_the_sync_that_counts(self) -> None:
+        """The process that is gone may have heard that its own sync failed: then another one would say that all is well."""
+        self.house.put("ann", OLD)
+        self.begin("ann", "A", marked=True)
+        self.begin("bob", "B")
+        self.append("ann", piece("A") + OTHER)
+        self.append("bob", piece("B"))
+        self.restart()
+        done: list[tuple[str, str, bytes, int]] = []
+        write, sync = os.pwrite, os.fsync
+
+        def pwrite(fd: int, octets: bytes, at: int) -> int:
+            done.append(("write", os.path.basename(os.readlink(f"/proc/self/fd/{fd}")), bytes(octets), at))
+            return write(fd, octets, at)
+
+        def fsync(fd: int) -> None:
+            done.append(("sync", os.path.basename(os.readlink(f"/proc/self/fd/{fd}")), b"", 0))
+            sync(fd)
+
+        self.patch(os, "pwrite", pwrite)
+        self.patch(os, "fsync", fsync)
+        self.house.recovery.run()
+        self.house.checkpoints.run()
+        self.assertEqual(
+            [one for one in done if one[1] in ("ann", "bob")],
+            [
+                ("write", "ann", piece("A") + OTHER, len(OLD)),
+                ("write", "bob", piece("B"), 0),
+                ("sync", "ann", b"", 0),
+                ("sync", "bob", b"", 0),
+            ],
+        )
+        self.assertEqual((self.house.contents("ann"), self.house.leftovers()), (OLD + piece("A") + OTHER, []))
+
     def test_what_was_only_intended_is_no_duplicate_when_it_comes(self) -> None:
         self.house.put("ann", OLD)
         self.begin("ann", "A", "B")
