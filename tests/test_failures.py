@@ -253,6 +253,7 @@ class MailboxTests(FailureCase):
     def test_a_missing_mailbox_is_made(self) -> None:
         server = self.watched(house())
         self.assert_delivered(self.deliver(server, "missing"))
+        server.wait_until_delivered()
         made = (server.spool / "missing").stat()
         if os.geteuid() == 0:
             self.assertEqual((grp.getgrgid(made.st_gid).gr_name, stat.S_IMODE(made.st_mode)), ("mail", 0o660))

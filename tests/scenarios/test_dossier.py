@@ -36,12 +36,16 @@ def dossier_server(folder: str) -> Server:
     server.main_cf.write_text((SCENARIO / "main.cf").read_text("utf-8").replace("\\$", "$"), "utf-8")
     changed = {
         "queue_directory": server.queue,
+        "data_directory": server.folder / "data",
         "mail_spool_directory": server.spool,
         "mail_owner": mail_owner(),
         "accounts": f"passwd-file:{server.passwd}",
         "inet_interfaces": "127.0.0.1",
         "smtp_port": server.smtp,
         "pop3_port": server.pop3,
+        # Nobody spoke TLS then, and at this port nobody logged in.
+        "smtpd_tls_security_level": "none",
+        "smtpd_tls_auth_only": "yes",
         # The names of that time, which the captures have.
         "mail_name": "Postfix",
         "pop3_banner": "POP3 [192.168.1.1] v2001.78rh server ready",

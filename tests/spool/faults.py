@@ -36,7 +36,8 @@ class Faults:
     """While it is entered, lanmail's call of the number ``at``, counted from 1, fails; where it is ``lasting``, all that follow too.
 
     At 0 none does. error: of errno; None: the process dies there, a write half done. here: only calls of the thread that made this are
-    meant, and always so for a death, so that the journal's writer comes to its end. when: only calls at which it says so. lost: is told the descriptor of a sync that failed.
+    meant, and always so for a death, so that the journal's writer comes to its end. when: only calls at which it says so. lost: is told
+    the descriptor of a sync that failed.
     failed: which calls did, as ``pwrite in lanmail.mailbox.disk``.
     """
 
