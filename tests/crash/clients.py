@@ -45,11 +45,10 @@ class Load:
         self._wanted: tuple[str, threading.Event] | None = None
         self._server = server
         self._books = books
-        self._number = number
         self._seed = seed
         self._tokens = itertools.count(1)
-        works = [(f"s{client}", self._send) for client in range(SENDERS)]
-        works += [(f"f{client}", self._fetch) for client in range(FETCHERS)]
+        works = [(f"s{10 * number + client}", self._send) for client in range(SENDERS)]
+        works += [(f"f{10 * number + client}", self._fetch) for client in range(FETCHERS)]
         self._threads = [threading.Thread(target=self._until_killed, args=work) for work in works]
         for thread in self._threads:
             thread.start()
@@ -72,10 +71,10 @@ class Load:
             thread.join()
 
     def _until_killed(self, name: str, work: Callable[[str, random.Random], None]) -> None:
-        chance = random.Random(f"{self._seed} {self._number} {name}")
+        chance = random.Random(f"{self._seed} {name}")
         while not self.killing.is_set():
             try:
-                work(f"{name}-{self._number}", chance)
+                work(name, chance)
             except _GONE as error:
                 if not self.killing.is_set():
                     self.faults.append(f"{name}: {error!r}")
@@ -90,9 +89,9 @@ class Load:
             for _ in range(chance.choice((1, 5, 50))):
                 to = chance.sample(USERS, chance.choice((1, 1, 1, 2, 3)))
                 (size,) = chance.choices(list(SIZES), list(SIZES.values()))
-                if self._wanted is not None and self._wanted[0] == "large" and name.startswith("s0"):
+                if self._wanted is not None and self._wanted[0] == "large" and name.endswith("0"):
                     to, size = to[:1], LARGE
-                token = f"{name}.{next(self._tokens)}-{size}"
+                token = f"{name}-{next(self._tokens)}-{size}"
                 self._books.sending(token, to)
                 refused = smtp.sendmail(SENDER, [f"{user}@{DOMAIN}" for user in to], text_of(token))
                 if refused:
