@@ -64,7 +64,7 @@ class Aftermath:
     def judge(self, books: Books, workers: queue.Queue[Worker], way: Way) -> list[str]:
         """A sentence for each broken promise."""
         if way == "whole":
-            faults = fetched(self._server, self._journal, self._inodes, self._other_device)
+            faults = fetched(self._server, self._journal, self._inodes, self._other_device, books.foreign_begun)
         else:
             worker = workers.get()
             try:
