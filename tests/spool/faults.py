@@ -36,9 +36,9 @@ class Faults:
     """While it is entered, lanmail's call of the number ``at``, counted from 1, fails; where it is ``lasting``, all that follow too.
 
     At 0 none does. error: of errno; None: the process dies there, a write half done. here: only calls of the thread that made this are
-    meant, and always so for a death, so that the journal's writer comes to its end. when: only calls at which it says so. lost: is told
-    the descriptor of a sync that failed.
-    failed: which calls did, as ``pwrite in lanmail.mailbox.disk``.
+    meant, and always so for a death, so that the journal's writer comes to its end. but_for: a module whose calls go through.
+    when: only calls at which it says so are counted. lost: is told the descriptor of a sync that failed. failed: which calls did, as
+    ``pwrite in lanmail.mailbox.disk``.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Faults:
         *,
         lasting: bool = False,
         here: bool = False,
+        but_for: str = "",
         when: Callable[[], object] = lambda: True,
         lost: Callable[[int], None] = lambda fd: None,
     ) -> None:
@@ -56,6 +57,7 @@ class Faults:
         self._at = at
         self._error = error
         self._lasting = lasting or error is None
+        self._but_for = but_for
         self._when = when
         self._lost = lost
         self._thread = threading.get_ident() if here or error is None else None
@@ -79,6 +81,8 @@ class Faults:
         def call(*args: Any, **kwargs: Any) -> Any:
             caller = sys._getframe(1).f_globals["__name__"]
             if not caller.startswith("lanmail.") or self._thread not in (None, threading.get_ident()):
+                return real(*args, **kwargs)
+            if self._error is not None and caller == self._but_for:
                 return real(*args, **kwargs)
             if name in _LOCKS and self._error is not None and _lets_go(args):
                 return real(*args, **kwargs)
