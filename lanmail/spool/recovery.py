@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from lanmail.interfaces import Report, Tell, User
+from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.store import LockedMailbox, MailboxBusy, MailboxFailure, MailboxFile
 from lanmail.spool.checkpoint import Checkpoints, write_again
 from lanmail.spool.journal import Journal, Standing
-from lanmail.spool.torn import Piece, to_take_out
+from lanmail.spool.torn import Piece, separations, to_take_out
 from lanmail.spool.whereabouts import Whereabouts
 from lanmail.status import TemporaryFailure
 
@@ -165,6 +166,7 @@ class Recovery:
                 write_again(mailbox, begins, mailbox.length())
             self._checkpoints.note(mailbox, standing)
         if torn:
+            _put_back_separations(mailbox, torn)
             # Which settles first what is noted: what stands behind a torn piece does not lie where its intent says afterwards.
             mailbox.take_out(to_take_out(torn, mailbox.length()))
         if again:
@@ -260,3 +262,22 @@ class Recovery:
         self._count(done=len(removed), missing=len(missing))
         if missing:
             self.waits_again()
+
+
+def _put_back_separations(mailbox: LockedMailbox, torn: Sequence[Piece]) -> None:
+    """Where they were lost and something stands behind: without an empty line before it, it would belong to the message before.
+
+    On stable storage before anything is taken out, since an expunge that is finished later looks whether the file is still the same.
+    Raises MailboxFailure.
+    """
+    lost = False
+    try:
+        for start, end in separations(torn, mailbox.length()):
+            line_ends = b"\n" * (end - start)
+            if SYSTEM.read(mailbox.fd, end - start, start) != line_ends:
+                SYSTEM.write(mailbox.fd, line_ends, start)
+                lost = True
+    except OSError as error:
+        raise MailboxFailure.of(error, f"cannot write to {mailbox.path}") from error
+    if lost:
+        mailbox.sync()

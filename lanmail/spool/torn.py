@@ -52,9 +52,18 @@ def to_take_out(pieces: Iterable[Piece], size: int) -> list[tuple[int, int]]:
     """The ranges that rid a file of ``size`` octets of these, in order and apart.
 
     What ends the file goes with its separation. Before what others wrote the separation stays: it is then between the message before
-    ours and theirs.
+    ours and theirs (``separations``).
     """
-    # Two may lie over each other, where all that a power cut left of both is NULs.
+    return [(piece.start if piece.end == size else piece.begin, piece.end) for piece in _joined(pieces)]
+
+
+def separations(pieces: Iterable[Piece], size: int) -> list[tuple[int, int]]:
+    """Where the separations of these stay: line ends, each of which a power cut may have left as a NUL."""
+    return [(piece.start, piece.begin) for piece in _joined(pieces) if piece.start < piece.begin and piece.end < size]
+
+
+def _joined(pieces: Iterable[Piece]) -> list[Piece]:
+    """In order and apart. Two may lie over each other, where all that a power cut left of both is NULs."""
     joined: list[Piece] = []
     for piece in sorted(pieces, key=lambda piece: (piece.start, piece.begin)):
         last = joined[-1] if joined else None
@@ -62,7 +71,7 @@ def to_take_out(pieces: Iterable[Piece], size: int) -> list[tuple[int, int]]:
             joined[-1] = Piece(last.start, last.begin, max(last.end, piece.end), False)
         else:
             joined.append(piece)
-    return [(piece.start if piece.end == size else piece.begin, piece.end) for piece in joined]
+    return joined
 
 
 def overlaps(piece: Piece, others: Sequence[tuple[int, int]]) -> bool:

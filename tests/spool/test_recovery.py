@@ -296,6 +296,20 @@ class PowerCutTests(CrashTestCase):
         self.deliver_what_waits("ann")
         self.assertEqual(self.house.contents("ann"), OLD + b"".join(map(piece, "BACD")))
 
+    def test_a_separation_that_was_lost_is_put_back_where_something_stands_behind_it(self) -> None:
+        """Else what stands behind the torn one would have no empty line before it, and belong to the message before."""
+        old = OLD.rstrip(b"\n")
+        torn = bytes(200) + piece("A")[200:]
+        for gap in (b"\0\0", b"\n\0", b"\0\n", b"\n\n"):
+            self.move(self.mktemp())
+            self.house.put("ann", old)
+            self.begin("ann", "A", "B", boot=BEFORE_THE_CUT, marked=True)
+            self.append("ann", gap + torn + piece("B"))
+            self.recover()
+            self.assertEqual(self.house.contents("ann"), OLD + piece("B"), gap)
+            self.deliver_what_waits("ann")
+            self.assertEqual(self.house.contents("ann"), OLD + piece("B") + piece("A"))
+
     def test_an_intent_that_was_taken_back_and_came_again_cuts_nothing_of_what_stands_there_now(self) -> None:
         """Taking it back is not flushed. The next message has begun in the same place."""
         self.house.put("ann", OLD)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox.mbox import separation
-from lanmail.spool.torn import Piece, piece_at, to_take_out
+from lanmail.spool.torn import Piece, piece_at, separations, to_take_out
 from tests.spool.crashed import OLD, OTHER, piece
 
 OURS = piece("222CF6745D")
@@ -127,11 +127,12 @@ class TakeOutTests(SynchronousTestCase):
         one = Piece(10, 12, 30, False)
         self.assertEqual(to_take_out([one], 30), [(10, 30)])
         self.assertEqual(to_take_out([one], 50), [(12, 30)])
+        self.assertEqual((separations([one], 30), separations([one], 50)), ([], [(10, 12)]))
 
     def test_pieces_that_touch_or_lie_over_each_other_go_as_one(self) -> None:
         pieces = [Piece(30, 30, 50, False), Piece(10, 12, 30, False), Piece(12, 12, 40, False)]
         self.assertEqual(to_take_out(pieces, 50), [(10, 50)])
-        self.assertEqual(to_take_out(pieces, 90), [(12, 50)])
+        self.assertEqual((to_take_out(pieces, 90), separations(pieces, 90)), ([(12, 50)], [(10, 12)]))
         self.assertEqual(to_take_out([], 90), [])
 
     def test_pieces_apart_stay_apart_and_in_order(self) -> None:
