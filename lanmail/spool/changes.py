@@ -93,16 +93,17 @@ class Aftermath:
 
 
 class Numbers:
-    """Names messages and recipients, and never twice the same while we run."""
+    """Names messages and recipients, and never twice the same while we run.
 
-    def __init__(self) -> None:
-        self._next = 0
+    last: the greatest number when we were started. What had the numbers up to it may be gone when the first is taken, and still be
+    remembered: a checkpoint under way would forget a new message for an old one.
+    """
 
-    def take(self, db: sqlite3.Connection, count: int) -> int:
+    def __init__(self, last: int) -> None:
+        self._next = last + 1
+
+    def take(self, count: int) -> int:
         """The first of so many."""
-        if not self._next:
-            found = db.execute("SELECT last FROM message ORDER BY number DESC LIMIT 1").fetchone()
-            self._next = found[0] + 1 if found else 1
         first = self._next
         self._next += count
         return first
@@ -125,7 +126,7 @@ def _add(db: sqlite3.Connection, asked: Sequence[Admission], numbers: Numbers) -
     for one in asked:
         if not one.recipients:
             raise ValueError("a message for nobody")
-        first = numbers.take(db, len(one.recipients))
+        first = numbers.take(len(one.recipients))
         given = list(range(first, first + len(one.recipients)))
         messages.append(row_of_message(first, given[-1], one.message, one.content))
         recipients += (row_of_recipient(n, first, to, one.now) for n, to in zip(given, one.recipients, strict=True))

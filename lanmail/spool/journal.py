@@ -61,7 +61,6 @@ class Journal:
         """
         self._incoming = incoming
         self._reading = Reading(path, incoming)
-        self._numbers = Numbers()
         ledger = Ledger(path, connect)
         self._commits = Commits(ledger, lambda: Aftermath(incoming), report, monotonic)
         with suppress(sqlite3.Error):
@@ -69,6 +68,7 @@ class Journal:
             ledger.open()
         try:
             self.clock_at_start, self.last_id_at_start = self._reading.state()
+            self._numbers = Numbers(self._reading.last_number())
         except TemporaryFailure as failure:
             raise JournalTrouble(f"{path}: {failure.__cause__}") from failure
         finally:

@@ -187,6 +187,12 @@ class Reading:
             clock, last_id = db.execute("SELECT clock, last_id FROM journal").fetchone()
             return clock, last_id
 
+    def last_number(self) -> int:
+        """The greatest that a message or a recipient has; 0 where there is none."""
+        with self._connection() as db:
+            (last,) = db.execute("SELECT coalesce(max(last), 0) FROM message").fetchone()
+            return int(last)
+
     def names(self) -> set[str]:
         """Of the files that hold somebody's text."""
         with self._connection() as db:

@@ -68,6 +68,17 @@ class AdmitTests(JournalTestCase):
         self.assertEqual(self.of(self.journal.intend([intent(first)])), set())
         self.assertNotEqual(first, second)
 
+    def test_nor_when_all_of_an_earlier_process_is_forgotten_before_the_first_new_message_comes(self) -> None:
+        """A checkpoint that was at work on it would forget the new one."""
+        (before,) = self.admit(1, "ann")
+        self.of(self.journal.intend([intent(before)]))
+        self.again()
+        self.of(self.journal.forget([before]))
+        (number,) = self.admit(2, "ann")
+        self.assertGreater(number, before)
+        self.of(self.journal.forget([before]))
+        self.assertEqual(self.waiting_for("ann"), [number])
+
     def test_the_last_queue_id_is_remembered_though_its_message_is_gone(self) -> None:
         self.assertEqual((self.journal.last_id(), self.journal.last_id_at_start), ("", ""))
         numbers = self.admit(5)
