@@ -38,7 +38,10 @@ def children(pid: int) -> list[int]:
 
 def program(pid: int) -> bytes:
     """What a process runs; nothing where it has ended."""
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 class ExperimentTests(TestCase):

@@ -2,12 +2,15 @@
 
 What programs wrote since the last sync of a file is lost or kept by sectors; the file's length may run ahead of its octets, and then
 there are NULs. What other programs wrote is kept whole or lost whole, with all that came after it: whether they sync is their affair.
-A sync that failed has forgotten what it was for, so that a later one does not bring it to the disk.
+A file's sync brings a name to the disk that another program gave it, as the file systems of Linux have it.
+A sync that failed has forgotten what it was for, so that a later one does not bring it to the disk; but each descriptor that was open
+then is told of the error once (fsync(2)).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 from collections.abc import Callable
@@ -53,15 +56,11 @@ class _File:
         likely = chance.choice((0.0, 0.5, 0.9, 1.0))
         left = self._after(self.pending[:count], lambda: chance.random() < likely)
         last = self.pending[count - 1] if count else None
-        if (
-            last is not None
-            and last.octets is not None
-            and not last.foreign
-            and last.at + len(last.octets) == len(left)
-        ):
-            start = max(last.at, len(self.durable))  # a length that was synced does not go back
-            if start < len(left) and chance.random() < 0.6:
-                left = left[: chance.randint(start, len(left))]
+        if last is not None and last.octets is not None and not last.foreign and chance.random() < 0.6:
+            # What made it longer did so in part.
+            length = len(self._after(self.pending[: count - 1], lambda: True))
+            if length < len(left):
+                left = left[: chance.randint(length, len(left))]
         return left
 
     def _after(self, changes: list[_Change], kept: Callable[[], bool]) -> bytes:
@@ -130,9 +129,11 @@ class Medium:
         self._files: dict[int, _File] = {}
         self._names: dict[str, int] = {}  # on stable storage, with the inode they stand for
         self._real: dict[str, Any] = {}
+        self._to_be_told: set[int] = set()  # descriptors
+        self._of_others: set[str] = set()  # names that other programs made: not even fsync(2) asks us to know of those
 
     def __enter__(self) -> Medium:
-        self._real = {name: getattr(os, name) for name in ("pwrite", "ftruncate", "fsync")}
+        self._real = {name: getattr(os, name) for name in ("pwrite", "ftruncate", "fsync", "close")}
         for name in self._real:
             setattr(os, name, getattr(self, "_" + name))
         self._all_is_durable()
@@ -161,16 +162,32 @@ class Medium:
 
     def _fsync(self, fd: int) -> None:
         file = self._of(fd)
+        if fd in self._to_be_told:
+            self._to_be_told.discard(fd)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        path = os.readlink(f"/proc/self/fd/{fd}")
         if file is not None:
             file.sync()
-        elif os.readlink(f"/proc/self/fd/{fd}") == self._folder:
+            if os.path.basename(path) in self._of_others:
+                self._names[os.path.basename(path)] = os.fstat(fd).st_ino
+        elif path == self._folder:
             self._names = self._there()
+
+    def _close(self, fd: int) -> None:
+        self._to_be_told.discard(fd)
+        self._real["close"](fd)
 
     def lost(self, fd: int) -> None:
         """Its sync failed."""
         file = self._of(fd)
-        if file is not None:
-            file.lose()
+        if file is None:
+            return
+        file.lose()
+        inode = os.fstat(fd).st_ino
+        for name in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if int(name) != fd and self._of(int(name)) is not None and os.fstat(int(name)).st_ino == inode:
+                    self._to_be_told.add(int(name))
 
     def is_settled(self, name: str) -> bool:
         """Whether that mailbox and its name are as they would be after a power cut."""
@@ -188,10 +205,11 @@ class Medium:
 
     def _by_others(self, name: str, change: _Change, synced: bool) -> None:
         inode = self._there()[name]
+        if self._names.get(name) != inode and (change.whole or change.at == 0):
+            self._of_others.add(name)
         file = self._files.setdefault(inode, _File())
         file.pending.append(change)
         if synced:
-            # With a new file its name, as the file systems of Linux do it.
             file.sync()
             self._names[name] = inode
 
