@@ -6,7 +6,7 @@ import ipaddress
 
 from lanmail.config.foreign_accounts import obstacle_on
 from lanmail.config.hosts import LISTENING
-from lanmail.config.kinds import Context
+from lanmail.config.kinds import COUNT_FROM_1, Context
 from lanmail.config.machine import Interface
 from lanmail.config.problems import BadValue
 from lanmail.config.syntax import words
@@ -30,6 +30,10 @@ def pop3s_port(context: Context) -> str:
     """The known port beside the known ports; who moves those, or tries us out, is asked for nothing more."""
     usual = context.text("smtp_port") == "25" and context.text("pop3_port") == "110"
     return "995" if usual and not context.text("pop3_endpoint") else "0"
+
+
+def reserved_connections(context: Context) -> str:
+    return str(COUNT_FROM_1.read(context.text("max_connections"), context) // 8)
 
 
 def mynetworks(context: Context) -> str:

@@ -62,7 +62,7 @@ PORT = Kind("port", _number(0, 65535))
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def _time(unit: str) -> Callable[[str, Context], int]:
+def _time(unit: str, least: int = 0) -> Callable[[str, Context], int]:
     """unit: what a number alone counts. Postfix has one for each parameter, and so has whoever knows it by heart."""
 
     def read(text: str, _: Context) -> int:
@@ -72,12 +72,15 @@ def _time(unit: str) -> Callable[[str, Context], int]:
         seconds = int(match[1]) * _SECONDS[match[2] or unit]
         if seconds > 2**31 - 1:
             raise BadValue(f"{text} is longer than 68 years")
+        if seconds < least:
+            raise BadValue(f"{text} is less than {least}s")
         return seconds
 
     return read
 
 
 TIME = Kind("time", _time("s"))
+TIME_FROM_1 = Kind("time, at least 1s", _time("s", 1))
 TIME_IN_HOURS = Kind("time (a number alone: hours)", _time("h"))
 TIME_IN_DAYS = Kind("time (a number alone: days)", _time("d"))
 

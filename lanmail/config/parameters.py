@@ -34,6 +34,7 @@ from lanmail.config.kinds import (
     SPOOL,
     TEXT,
     TIME,
+    TIME_FROM_1,
     TIME_IN_DAYS,
     TIME_IN_HOURS,
     USER_IDS,
@@ -174,6 +175,15 @@ class Settings:
         "The port for POP3 with TLS from the start; 0: none.",
         ours=True,
     )
+    proxy_networks = Parameter(
+        NETWORKS,
+        "",
+        "Proxies that announce their clients with the PROXY protocol. What comes from them must begin with its header.",
+        ours=True,
+    )
+    smtpd_upstream_proxy_timeout = Parameter(
+        TIME_FROM_1, "5s", "How long a proxy may take to send the header of the PROXY protocol, at every port."
+    )
     smtp_endpoint = Parameter(
         ENDPOINTS,
         "",
@@ -247,6 +257,12 @@ class Settings:
         OCTETS, "51200000", "The largest mailbox, in octets; 0: no limit. Not less than message_size_limit."
     )
     line_length_limit = Parameter(COUNT_FROM_1, "2048", "The longest line of a command, in octets.")
+    message_header_size_limit = Parameter(
+        COUNT_FROM_1,
+        "1048576",
+        "The largest header of a message, in octets; of a long line, 2048 of them count.",
+        ours=True,
+    )
     hopcount_limit = Parameter(
         COUNT_FROM_1, "50", "The most Received headers of a message; one with more runs in circles."
     )
@@ -294,7 +310,22 @@ class Settings:
         "$myhostname ESMTP $mail_name",
         "The greeting behind 220. It begins with the name of the machine (RFC 5321, 4.2).",
     )
-    smtpd_timeout = Parameter(TIME, "${stress?{10}:{300}}s", "How long a client may be silent.")
+    smtpd_timeout = Parameter(
+        TIME_FROM_1,
+        "${stress?{10}:{300}}s",
+        "How long a client may take for one command, or to read what it is answered.",
+    )
+    smtpd_per_request_deadline = Parameter(
+        YES_OR_NO,
+        "yes",
+        "Whether smtpd_timeout is for a whole command. no: each octet begins it anew.",
+        differs="one octet a minute would hold a connection for ever",
+    )
+    smtpd_min_data_rate = Parameter(
+        COUNT_FROM_1,
+        "500",
+        "Octets of a message that win its client one more second, where smtpd_per_request_deadline is yes.",
+    )
     smtpd_recipient_limit = Parameter(COUNT_FROM_1, "1000", "The most recipients of one message.")
     smtpd_recipient_overshoot_limit = Parameter(
         COUNT, "1000", "So many recipients past smtpd_recipient_limit are put off; each further one is an error."
@@ -319,7 +350,27 @@ class Settings:
     smtpd_client_event_limit_exceptions = Parameter(
         NETWORKS,
         "${smtpd_client_connection_limit_exceptions:$mynetworks}",
-        "Clients that smtpd_client_connection_count_limit does not hold for.",
+        "Clients that the limits and rates smtpd_client_... do not hold for.",
+    )
+    smtpd_client_connection_rate_limit = Parameter(
+        COUNT,
+        "0",
+        "The most connections of one client in anvil_rate_time_unit; 0: no limit. Counts for SMTP and, apart, for POP3.",
+    )
+    smtpd_client_message_rate_limit = Parameter(
+        COUNT, "0", "The most messages that one client may begin in anvil_rate_time_unit, taken or not; 0: no limit."
+    )
+    smtpd_client_recipient_rate_limit = Parameter(
+        COUNT, "0", "The most recipients that one client may name in anvil_rate_time_unit, taken or not; 0: no limit."
+    )
+    smtpd_client_auth_rate_limit = Parameter(
+        COUNT,
+        "0",
+        "The most logins that one client may try in anvil_rate_time_unit; 0: no limit. Counts for SMTP and, apart, for POP3.",
+    )
+    anvil_rate_time_unit = Parameter(TIME_FROM_1, "60s", "The time in which the smtpd_client_..._rate_limit count.")
+    login_tries_limit = Parameter(
+        COUNT_FROM_1, "4", "So many refused logins of one connection, SMTP or POP3, end it.", ours=True
     )
     max_connections = Parameter(
         COUNT_FROM_1,
@@ -327,12 +378,32 @@ class Settings:
         "The most connections of all clients at once. (Postfix's default_process_limit has no effect here.)",
         ours=True,
     )
+    reserved_connections = Parameter(
+        COUNT,
+        FromMachine("an eighth of `max_connections`", defaults.reserved_connections),
+        "How many of them are kept for mynetworks and for this machine itself, whatever strangers do.",
+        ours=True,
+    )
+    unread_octets_limit = Parameter(
+        COUNT_FROM_1,
+        "65536",
+        "So many octets that a client does not read are kept for it; then it is not served until it reads.",
+        ours=True,
+    )
 
     pop3_banner = Parameter(TEXT, "$myhostname POP3 server ready", "The greeting behind +OK.", ours=True)
     pop3_timeout = Parameter(
         TIME, "600s", "How long a client that is logged in may be silent (RFC 1939 asks for ten minutes).", ours=True
     )
-    pop3_login_timeout = Parameter(TIME, "60s", "How long a client that is not logged in may be silent.", ours=True)
+    pop3_login_timeout = Parameter(
+        TIME_FROM_1,
+        "180s",
+        "How long a client may take in all, up to its login; what we take does not count.",
+        ours=True,
+    )
+    pop3_login_command_limit = Parameter(
+        COUNT_FROM_1, "100", "The most commands of a client that is not logged in.", ours=True
+    )
     pop3_error_limit = Parameter(COUNT_FROM_1, "20", "So many errors of one client end its connection.", ours=True)
     pop3_claim_wait = Parameter(
         TIME, "3s", "How long a login waits for another session to let go of the maildrop.", ours=True
