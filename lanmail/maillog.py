@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -115,14 +116,30 @@ def standard_output(file: TextIO) -> FileLogObserver:
 class MailLogFile:
     """Writes mail's events to a file. ``reopen`` goes on in a new one after the old was renamed (SIGHUP, logrotate).
 
-    What cannot be written is gone, and the service goes on. OSError from the first opening.
+    owner: the uid of who will reopen it; root, who opens it first, gives away a file that is root's. What cannot be written is gone, and
+    the service goes on. OSError from the first opening.
     """
 
-    def __init__(self, path: str, host: str, also: Callable[[LogEvent], None] = globalLogPublisher) -> None:
+    def __init__(
+        self,
+        path: str,
+        host: str,
+        also: Callable[[LogEvent], None] = globalLogPublisher,
+        *,
+        owner: int | None = None,
+    ) -> None:
         self._path = path
         self._host = host.partition(".")[0]
         self._also = also
         self._fd = self._open()
+        facts = os.fstat(self._fd)
+        if (
+            owner is not None
+            and os.geteuid() == facts.st_uid == 0
+            and stat.S_ISREG(facts.st_mode)
+            and facts.st_nlink == 1
+        ):
+            os.fchown(self._fd, owner, -1)
 
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

@@ -7,7 +7,6 @@ program ends with sentences and a status other than 0, and never as a process th
 from __future__ import annotations
 
 import os
-import pwd
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -24,10 +23,16 @@ from lanmail.config.describe import describe, refusal
 from lanmail.config.settings import Reading, place_of, read
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
-from lanmail.service import CannotStart, LanMail, open_ports
+from lanmail.rights.handover import hand_over
+from lanmail.rights.loading import unreadable
+from lanmail.rights.starting import NoParent
+from lanmail.service import LanMail
 from lanmail.spool.ground import doubts
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tryout import CannotTry, TryOut
+from lanmail.wiring.doors import open_ports
+from lanmail.wiring.place import CannotStart
+from lanmail.wiring.rights import Guarded, Rights, Unguarded
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -86,7 +91,7 @@ def makeService(options: Options) -> IService:
             _say(describe(reading, ground=[] if trial else doubts(reading.settings.queue_directory)))
             raise SystemExit(1 if reading.errors else 0)
         return _service(reading, options.get("credCheckers", ()), trial)
-    except (CannotTry, CannotListen, CannotStart, StateTrouble) as trouble:
+    except (CannotTry, CannotListen, CannotStart, NoParent, StateTrouble) as trouble:
         _end(str(trouble))
 
 
@@ -97,17 +102,28 @@ def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: Tr
 
     go_steadily(reactor)
     settings = reading.accepted()
-    owner = pwd.getpwnam(settings.mail_owner)  # it exists: the reading looked
+    rights = _rights(reading, reactor)
+    owner = rights.owner
     state = StateFolder(settings.queue_directory, owner.pw_uid, owner.pw_gid)
+    warnings: list[object] = [*reading.warnings, *hand_over(state.path, owner.pw_uid, owner.pw_gid)]
+    if rights.guarded and (folder := unreadable(owner.pw_uid, owner.pw_gid)):
+        warnings.append(f"{owner.pw_name} (mail_owner) cannot read {folder}, where Python's programs lie: move them")
     ports = open_ports(settings)
     # The try-out may lie in memory: nobody trusts it with mail.
-    ground = [] if trial else doubts(state.path)
+    if trial is None:
+        warnings += doubts(state.path)
 
     def show_page() -> None:
         if trial is not None:
             _say(trial.page(*(port.place for port in ports)))
 
-    return LanMail(settings, [*reading.warnings, *ground], state, ports, foreign, reactor, show_page)
+    return LanMail(settings, warnings, state, rights, ports, foreign, reactor, show_page)
+
+
+def _rights(reading: Reading, reactor: Any) -> Rights:
+    """Before anything is bound or runs: the guard, where we are root and may start one."""
+    settings = reading.accepted()
+    return Guarded(settings, reading.file, reactor) if os.geteuid() == 0 else Unguarded(settings)
 
 
 def go_steadily(reactor: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import grp
 import os
 import pwd
 import shutil
@@ -65,6 +66,8 @@ class Server:
         self.spool = self.folder / "mail"
         self.queue = self.folder / "queue"
         self.spool.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            self._as_an_administrator_has_it()
         self.smtp, self.pop3 = free_port(), free_port()
         self.log = self.folder / "log"
         self.main_cf = self.folder / "main.cf"
@@ -73,6 +76,9 @@ class Server:
             self.passwd = self.folder / "passwd"
             self.passwd.write_text("".join(f"{n}:{_hashed(p)}\n" for n, p in (people or self.ACCOUNTS).items()))
             self.passwd.chmod(0o600)
+            if os.geteuid() == 0:
+                # The guard hands over no file from a folder below /tmp, where others than root could put another in its place.
+                shutil.chown(self.passwd, owner or mail_owner())
             accounts = f"passwd-file:{self.passwd}"
         self.main_cf.write_text(
             f"""\
@@ -97,6 +103,14 @@ mailbox_size_limit = 0
 {extra}
 """
         )
+
+    def _as_an_administrator_has_it(self) -> None:
+        """The spool is group mail's, and ``mail_owner`` may pass through the folders above (trial's are root's alone)."""
+        os.chown(self.spool, 0, grp.getgrnam("mail").gr_gid)
+        self.spool.chmod(0o2775)
+        for above in (self.folder, *self.folder.parents):
+            if not above.stat().st_mode & 0o001:
+                above.chmod(above.stat().st_mode | 0o111)
 
     def command(self) -> Sequence[str]:
         return (sys.executable, "-m", "twisted", "lanmail", "--config", str(self.main_cf))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
 import signal
 import time
 
 from tests.caller import Caller, smtp, transaction
-from tests.live import Server, wait_for
+from tests.live import Server, mail_owner, wait_for
 from tests.test_failures import FOREIGN, PASSWORD, PEOPLE, FailureCase
 
 
@@ -51,7 +53,11 @@ class SignalTests(FailureCase):
 
     def test_sighup_opens_the_log_file_again(self) -> None:
         server = Server(self.mktemp(), people=PEOPLE)
-        file, old = server.folder / "mail.log", server.folder / "mail.log.1"
+        logs = server.folder / "logs"
+        logs.mkdir()
+        if os.geteuid() == 0:
+            shutil.chown(logs, mail_owner())  # who opens the new file
+        file, old = logs / "mail.log", logs / "mail.log.1"
         with server.main_cf.open("a") as main_cf:
             main_cf.write(f"maillog_file = {file}\n")
         self.addCleanup(server.stop)

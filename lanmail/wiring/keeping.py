@@ -1,0 +1,136 @@
+"""What is answered for: the journal and its history, and the mailboxes it is delivered to."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from lanmail.delivery.local import LocalDelivery
+from lanmail.interfaces import User, nothing_to_tell
+from lanmail.mailbox import expunge
+from lanmail.mailbox.disk import SYSTEM
+from lanmail.mailbox.store import Locking, MailboxFile
+from lanmail.spool.checkpoint import Checkpoints
+from lanmail.spool.history import History
+from lanmail.spool.incoming import IncomingFolder
+from lanmail.spool.journal import Journal, JournalTrouble
+from lanmail.spool.recovery import Recovery
+from lanmail.state import HISTORY, JOURNAL
+from lanmail.status import TemporaryFailure
+from lanmail.wiring.place import CannotStart, Place, log
+
+# Seconds between two tries to look for what a crash left, where another program held a mailbox, or it could not be read: twice as long
+# each time, since most programs hold one for a moment.
+RECOVER_AGAIN = 0.25
+RECOVER_EVERY = 60.0
+
+
+class Keeping:
+    """journal, incoming: what is answered for. tell: to ``history``, if one is kept. delivery: into mailboxes.
+
+    Raises CannotStart, StateTrouble.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        settings, state = place.settings, place.state
+        history = self.history = History(
+            os.path.join(state.path, HISTORY), settings.history_days, log.report, wall=time.time
+        )
+        self.tell = history.tell if settings.history_days else nothing_to_tell
+        self.incoming = IncomingFolder(state.folder("incoming"), place.in_thread, log.report)
+        try:
+            journal = self.journal = Journal(os.path.join(state.path, JOURNAL), self.incoming, log.report)
+        except JournalTrouble as trouble:
+            raise CannotStart(str(trouble)) from trouble
+
+        locks = settings.mailbox_delivery_lock
+        self._locking = Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)
+        self.mailbox_state = state.folder("mailboxes")
+        expunge.sweep(self.mailbox_state)
+        boot = SYSTEM.boot()
+        self.checkpoints = Checkpoints(journal, self.mailbox_of, log.report, before_forget=history.flush)
+        try:
+            self.recovery = Recovery(journal, self.mailbox_of, self.checkpoints, log.report, self.tell, boot=boot)
+        except TemporaryFailure as failure:
+            raise CannotStart(f"{os.path.join(state.path, JOURNAL)}: {failure}") from failure
+        self.delivery = LocalDelivery(
+            self.mailbox_of,
+            journal,
+            self.recovery,
+            self.checkpoints,
+            log.report,
+            boot=boot,
+            mailbox_size_limit=settings.mailbox_size_limit,
+        )
+        self._recovering: LoopingCall | None = None
+
+    def mailbox_of(self, user: User) -> MailboxFile:
+        """The mailbox file of a user, whose name is safe as the name of a file."""
+        return MailboxFile(
+            self.path_of(user),
+            user,
+            group=None,  # the opener knows it
+            locking=self._locking,
+            state_folder=self.mailbox_state,
+            report=log.report,
+            mend=self.recovery.mend,
+            settle=self.checkpoints.settle,
+            opener=self._place.rights.opener,
+        )
+
+    def path_of(self, user: User) -> str:
+        """Where their mailbox is, or would be."""
+        return os.path.join(self._place.settings.mail_spool_directory, user.name)
+
+    def size_of(self, user: User) -> int:
+        """Of their mailbox, in octets."""
+        try:
+            return os.lstat(self.path_of(user)).st_size
+        except FileNotFoundError:
+            return 0
+
+    def start(self, waits_again: Callable[[], None]) -> None:
+        """waits_again: what was not found in its mailbox is to be delivered.
+
+        Mailboxes that a crash left half written are mended before they are used, whoever comes first; so the ports may answer.
+        """
+        self.recovery.waits_again = lambda: self._place.reactor.callFromThread(waits_again)
+        self.history.start()
+        self.journal.start()
+        loop = self._recovering = LoopingCall(self._recover, waits_again)
+        loop.clock = self._place.reactor
+        loop.start(RECOVER_AGAIN)
+
+    def stop_recovering(self) -> None:
+        """A run that is under way ends soon."""
+        if self._recovering is not None:
+            self._recovering.stop()
+        self.recovery.stop()
+
+    def close(self) -> None:
+        """Once no thread is at anything."""
+        self.checkpoints.close()
+        self.journal.close()
+        self.history.close()
+        self.incoming.close()
+
+    def _recover(self, waits_again: Callable[[], None]) -> Deferred[None] | None:
+        """At start, and later what could not be looked into then."""
+        loop = self._recovering
+        assert loop is not None
+        if not self.recovery.left:
+            loop.interval = RECOVER_EVERY
+            return None
+        loop.interval = min(2 * (loop.interval or RECOVER_AGAIN), RECOVER_EVERY)
+
+        def failed(failure: Failure) -> None:
+            if failure.check(TemporaryFailure) is None:  # of that, the journal tells
+                log.failure("while recovering", failure)
+
+        return self._place.in_thread(self.recovery.run).addErrback(failed).addCallback(lambda _: waits_again())

@@ -1,0 +1,166 @@
+"""Where mail goes, and the queue: what comes in through the doors ends in a mailbox, or in a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lanmail.config.parameters import Settings
+from lanmail.delivery.aliases import Aliases
+from lanmail.delivery.reception import Reception
+from lanmail.delivery.routes import Domains, Router
+from lanmail.files import open_plainly
+from lanmail.message import QueueIds
+from lanmail.queue.bounce import Reports
+from lanmail.queue.clock import QueueClock
+from lanmail.queue.control import ControlSocket
+from lanmail.queue.desk import Desk
+from lanmail.queue.runner import Runner
+from lanmail.queue.schedule import Schedule
+from lanmail.queue.troubles import Troubles
+from lanmail.wiring.keeping import Keeping
+from lanmail.wiring.people import People
+from lanmail.wiring.place import Place, log
+
+
+class Post:
+    """aliases, router: where mail goes. runner: the queue. troubles: what postmaster hears of. reception: of messages that come in."""
+
+    def __init__(self, place: Place, people: People, keeping: Keeping) -> None:
+        settings, reactor, tell = place.settings, place.reactor, keeping.tell
+        self._place = place
+        self._people = people
+        self._keeping = keeping
+        journal, incoming = keeping.journal, keeping.incoming
+
+        self.aliases = Aliases(
+            settings.alias_maps, log.report, reactor.seconds, opened=place.rights.opened or open_plainly
+        )
+        router = self.router = self._router(settings)
+
+        ids = QueueIds(time.time, journal.last_id_at_start)
+        schedule = _schedule(settings)
+        queue_clock = QueueClock(journal.clock_at_start, time.monotonic)
+        reports = Reports(
+            router.report,
+            ids.next,
+            incoming,
+            myhostname=settings.myhostname,
+            myorigin=settings.myorigin,
+            language=settings.report_language,
+            size_limit=settings.bounce_size_limit,
+            notify_classes=settings.notify_classes,
+            schedule=schedule,
+            wall=time.time,
+            now=queue_clock.seconds,
+        )
+        self.runner = Runner(
+            journal,
+            incoming,
+            keeping.delivery,
+            keeping.checkpoints,
+            reports,
+            people.accounts,
+            also=[place.rights.root],
+            in_thread=place.in_thread,
+            clock=reactor,
+            queue_clock=queue_clock,
+            call_from_thread=reactor.callFromThread,
+            tell=tell,
+            schedule=schedule,
+            undelivered=lambda *trouble: self.troubles.undelivered(*trouble),
+            queue_run_delay=settings.queue_run_delay,
+            patience=lock_patience(settings),
+        )
+        self.troubles = Troubles(
+            self.runner.accept,
+            router.report,
+            ids.next,
+            incoming,
+            myhostname=settings.myhostname,
+            myorigin=settings.myorigin,
+            language=settings.report_language,
+            notify_classes=settings.notify_classes,
+            clock=reactor,
+            wall=time.time,
+        )
+        desk = Desk(self.runner, place.in_thread, queue_clock.seconds, time.time)
+        owner = place.rights.owner
+        self.control = ControlSocket(place.state.path, owner.pw_uid, owner.pw_gid, desk, reactor)
+        self.reception = Reception(
+            router,
+            self.runner.accept,
+            incoming,
+            ids,
+            people.devices,
+            trouble=lambda: journal.trouble,
+            tell=tell,
+            myhostname=settings.myhostname,
+            myorigin=settings.myorigin,
+            drop_headers=settings.message_drop_headers,
+            hopcount_limit=settings.hopcount_limit,
+            wall=time.time,
+        )
+
+    def _router(self, settings: Settings) -> Router:
+        return Router(
+            Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own)),
+            self.aliases,
+            self._people.accounts,
+            self._place.in_thread,
+            log.report,
+            root=self._place.rights.root,
+            mynetworks=settings.mynetworks,
+            admin_user=settings.admin_user or None,
+            recipient_delimiter=settings.recipient_delimiter,
+            mailbox_size_limit=settings.mailbox_size_limit,
+            mailbox_size=self._keeping.size_of,
+            forwards=self._people.forwards,
+            # Otherwise of no effect, which config/checks.py says.
+            luser_relay="" if settings.local_recipient_maps else settings.luser_relay,
+        )
+
+    def start(self) -> None:
+        """The queue runs, and can be asked about."""
+        self.runner.start()
+        try:
+            self.control.listen(self._place.reactor)
+        except OSError as error:
+            log.warn(
+                "warning: {path}: {error}; lanmail queue cannot ask this service", path=self.control.path, error=error
+            )
+
+    async def read_aliases(self) -> None:
+        """At start, so that what is wrong with them is said now and not to the first client; and who reads root's mail."""
+        await self._place.in_thread(self.aliases.refresh)
+        admin = self._place.settings.admin_user
+        if admin and self.aliases.find(admin) is None and await self._people.accounts.find(admin) is None:
+            log.warn(
+                "warning: admin_user, {admin}, is nobody here: root's mail goes where an alias says, or to the mailbox file root",
+                admin=admin,
+            )
+
+
+def lock_patience(settings: Settings) -> float:
+    """Seconds that anything waits for another program's lock on a mailbox."""
+    return settings.deliver_lock_attempts * settings.deliver_lock_delay
+
+
+def _schedule(settings: Settings) -> Schedule:
+    return Schedule(
+        settings.minimal_backoff_time,
+        settings.maximal_backoff_time,
+        settings.maximal_queue_lifetime,
+        settings.bounce_queue_lifetime,
+        settings.delay_warning_time,
+    )
+
+
+class _Own:
+    """A container of the texts of addresses that are ours."""
+
+    def __init__(self, is_own: Callable[[str], bool]) -> None:
+        self._is_own = is_own
+
+    def __contains__(self, host: object) -> bool:
+        return self._is_own(str(host))
