@@ -68,7 +68,12 @@ def _name_in(line: str) -> str:
 
 def _edit(path: str, change: Callable[[Lines], Lines], create: int, owner: tuple[int, int] | None) -> int:
     """By how many lines it grew."""
-    fd = locked(path, lambda: open_checked(path, owners_for_editing(path), os.O_RDONLY | create))
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | create
+
+    def opened(path: str) -> int:
+        return os.open(path, flags, 0o600)
+
+    fd = locked(path, lambda: open_checked(path, owners_for_editing(path), opened))
     with open(fd, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         facts = os.fstat(fd)
         if owner is None or facts.st_size:

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from lanmail.accounts.hashes import NOBODYS, PasswordHash, hash_password
 from lanmail.accounts.names import is_login_name
 from lanmail.accounts.turns import TooMany, Turns
+from lanmail.files import Open, open_no_link, signature_of
 from lanmail.interfaces import InThread, Report, User
 from lanmail.network import Peer
 from lanmail.status import Status, TemporaryFailure
@@ -44,14 +45,13 @@ class Passwords:
     """By what one state of the file is told from another."""
 
 
-def open_checked(path: str, owners: Collection[int], flags: int = os.O_RDONLY) -> int:
+def open_checked(path: str, owners: Collection[int], opened: Open = open_no_link) -> int:
     """A descriptor of the file, which is a regular one, belongs to one of ``owners`` and is nobody else's to read or write.
 
-    Raises UnsafeFile, and OSError where it cannot be opened. ``flags`` may add O_CREAT; a new file gets 0600.
+    Raises UnsafeFile, and OSError where it cannot be opened.
     """
     try:
-        # O_NONBLOCK: a fifo in its place must not hold up whoever opens it.
-        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        fd = opened(path)
     except OSError as error:
         if os.path.islink(path):
             raise UnsafeFile(f"{path} is a symbolic link; name the file itself") from error
@@ -95,12 +95,13 @@ def parse(text: bytes, path: str) -> Passwords:
     return Passwords(accounts, tuple(problems))
 
 
-def read_passwords(path: str, owners: Collection[int], before: Passwords | None = None) -> Passwords:
+def read_passwords(
+    path: str, owners: Collection[int], before: Passwords | None = None, opened: Open = open_no_link
+) -> Passwords:
     """What the file says now, or ``before`` where it has not changed. Raises UnsafeFile and OSError."""
-    fd = open_checked(path, owners)
+    fd = open_checked(path, owners, opened)
     with open(fd, "rb") as file:
-        facts = os.fstat(fd)
-        state = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        state = signature_of(os.fstat(fd))
         if before is not None and before.state == state:
             return before
         now = parse(file.read(_LARGEST), path)
@@ -112,6 +113,7 @@ class PasswdFile:
 
     uid, gid: whose the mailboxes are. owners: who may own the file; root, this process's user and ``uid`` by default.
     at_once: how many hashes are computed at a time (32 MiB each). waiting: how many logins may wait for that; addresses take turns.
+    opened: how the file is opened. Whoever opens it, its owner and its mode are judged here.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class PasswdFile:
         fresh: float = 1.0,
         at_once: int = 2,
         waiting: int = 256,
+        opened: Open = open_no_link,
     ) -> None:
         self._path = path
         self._uid = uid
@@ -136,6 +139,7 @@ class PasswdFile:
         self._report = report
         self._owners = frozenset({0, os.geteuid(), uid} if owners is None else owners)
         self._fresh = fresh
+        self._open = opened
         self._passwords: Passwords | None = None
         self._trouble = ""
         self._looked = float("-inf")
@@ -148,7 +152,7 @@ class PasswdFile:
         Bad lines are not in it: they are reported when the file is read for the first login.
         """
         try:
-            read_passwords(self._path, self._owners)
+            read_passwords(self._path, self._owners, opened=self._open)
         except (UnsafeFile, OSError) as error:
             return _sentence(self._path, error)
         return None
@@ -191,7 +195,7 @@ class PasswdFile:
         before = self._passwords
         trouble = ""
         try:
-            self._passwords = await self._in_thread(read_passwords, self._path, self._owners, before)
+            self._passwords = await self._in_thread(read_passwords, self._path, self._owners, before, self._open)
         except (UnsafeFile, OSError) as error:
             self._passwords = None
             trouble = _sentence(self._path, error)

@@ -6,6 +6,7 @@ lines count.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from lanmail.config.syntax import decoded, logical_lines
 from lanmail.delivery.alias_syntax import Member, Target, parted, targets
+from lanmail.files import Open, Signature, is_there, look, open_plainly, passes, signature_of
 from lanmail.interfaces import Report
 
 MAX_FILE = 4 << 20
@@ -23,8 +25,6 @@ MAX_MEMBERS = 10_000
 MAX_INCLUDES = 10
 """How deep included files include each other."""
 _LOOK_EVERY = 1.0  # seconds
-
-Signature = tuple[int, int, int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,22 @@ class Aliases:
 
     paths: of the text files (``alias_maps`` without its ``hash:``); the first that knows a name decides. A missing file is a warning.
     report: for warnings, ``file:line: …``. clock: monotonic seconds; the files are looked at no more than once a second.
+    opened: how they are opened, and those that they include.
     """
 
-    def __init__(self, paths: Sequence[str], report: Report, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, paths: Sequence[str], report: Report, clock: Callable[[], float], *, opened: Open = open_plainly
+    ) -> None:
         self._paths = tuple(paths)
         self._report = report
         self._clock = clock
+        self._open = opened
         self._mutex = threading.Lock()
         self._looked: float | None = None
         self._signatures: dict[str, Signature] | None = None
         self._table: dict[str, Alias] = {}
         self._in_doubt = False
+        self._told = ""
 
     def find(self, name: str) -> Alias | None:
         """By the local part as it is meant, in any case. Never blocks."""
@@ -75,28 +80,57 @@ class Aliases:
         """Look at the files, and read them where they changed. Blocks; call it in a thread. Never raises."""
         with self._mutex:
             self._looked = self._clock()
-            if self._signatures is None or self._changed(self._signatures):
-                reading = _Reading(self._report)
+            before = self._signatures
+            try:
+                if before is not None and not self._changed(before):
+                    return
+                reading = _Reading(self._report, self._open, patient=before is not None)
                 for path in self._paths:
                     reading.read(path)
-                reading.warn_of_loops()
-                self._signatures = reading.signatures
-                self._table = reading.table
+            except _NotNow as trouble:
+                self._tell(f"{trouble}; the aliases stay as they were before")
+                return
+            reading.warn_of_loops()
+            self._signatures = reading.signatures
+            self._table = reading.table
+            self._told = ""
 
     def _changed(self, before: dict[str, Signature]) -> bool:
-        now = {path: _signature(path) for path in before}
+        now = {path: self._look(path) for path in before}
         # An editor that writes a file anew moves it away or empties it first. Whoever looked just then would refuse, for good,
         # mail to every alias; so what is gone counts only where it still is at the next look.
         gone = any(_filled(before[path]) and not _filled(found) for path, found in now.items())
         self._in_doubt = gone and not self._in_doubt
         return now != before and not self._in_doubt
 
+    def _look(self, path: str) -> Signature:
+        try:
+            return look(path, self._open)
+        except OSError as error:
+            if path in self._paths:
+                raise _NotNow(f"cannot read {path}: {error.strerror}") from error
+            return (
+                errno.EIO,
+            )  # the alias that includes it will be incomplete, which is the same for its mail, and for no other's
+
+    def _tell(self, trouble: str) -> None:
+        """Once for each."""
+        if trouble != self._told:
+            self._report("warning: alias_maps: {trouble}", trouble=trouble)
+        self._told = trouble
+
+
+class _NotNow(Exception):
+    """A file cannot be had at the moment, which says nothing of what is in it. Taken for the truth, it would refuse mail for good."""
+
 
 class _Reading:
-    """One reading of all files."""
+    """One reading of all files. patient: whether there is an older one to go on with where a file cannot be had now; then _NotNow."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, opened: Open, *, patient: bool) -> None:
         self._report = report
+        self._open = opened
+        self._patient = patient
         self.table: dict[str, Alias] = {}
         self.signatures: dict[str, Signature] = {}
 
@@ -143,12 +177,12 @@ class _Reading:
 
     def text_of(self, path: str, place: str, *, included: bool = False) -> str | None:
         """A file's text; None, after a warning, where it cannot be had."""
-        self.signatures[path] = _signature(path)
         try:
-            # O_NONBLOCK: somebody's fifo must not stop us.
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            fd = self._open(path)
             try:
                 found = os.fstat(fd)
+                # Of what was opened: a file that is put in its place now is another at the next look.
+                self.signatures[path] = signature_of(found)
                 if not stat.S_ISREG(found.st_mode):
                     self.warn(place, f"{path} is not a file")
                     return None
@@ -163,6 +197,9 @@ class _Reading:
             finally:
                 os.close(fd)
         except OSError as error:
+            self.signatures[path] = (error.errno or errno.EINVAL,)
+            if self._patient and passes(error) and not included:
+                raise _NotNow(f"cannot read {path}: {error.strerror}") from error
             self.warn(place, f"cannot read {path}: {error.strerror}")
             return None
         if len(octets) > MAX_FILE:
@@ -230,17 +267,8 @@ class _Gathering:
         self._including.pop()
 
 
-def _signature(path: str) -> Signature:
-    """What changes when the file does; None where there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _filled(signature: Signature) -> bool:
-    return signature is not None and signature[2] > 0
+    return is_there(signature) and signature[2] > 0
 
 
 def _read(fd: int, most: int) -> bytes:

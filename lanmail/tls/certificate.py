@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtensionOID, NameOID
 
@@ -90,6 +91,11 @@ def fits(chain: Chain) -> bool:
         raise NotACertificate("its key cannot be read") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return key.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
+
+
+def is_rsa(chain: Chain) -> bool:
+    """Whether the key is one of RSA's. Raises NotACertificate."""
+    return isinstance(chain.certificate.public_key(), rsa.RSAPublicKey)
 
 
 def names_of(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[IPAddress, ...]]:

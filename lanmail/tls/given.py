@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lanmail.files import Open, Signature, look, open_plainly
 from lanmail.tls.certificate import (
     Chain,
     NotACertificate,
@@ -42,7 +42,8 @@ class GivenFiles:
     @property
     def paths(self) -> tuple[str, ...]:
         """Every file that is read."""
-        return self.chain_files or tuple(dict.fromkeys(one for one in (self.certificate, self.key) if self.certificate))
+        pair = (self.certificate, self.key) if self.certificate else ()
+        return self.chain_files or tuple(dict.fromkeys(path for path in pair if path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,12 @@ def judge(files: GivenFiles, read: Read, plan: Plan, now: datetime.datetime) -> 
     return Given(tuple(good), tuple(warnings))
 
 
-def signature(paths: Sequence[str]) -> tuple[object, ...]:
-    """Differs when one of the files was changed or replaced, links followed (certbot changes a link)."""
+def signature(paths: Sequence[str], opened: Open = open_plainly) -> tuple[Signature, ...]:
+    """Differs when one of the files was changed or replaced, links followed (certbot changes a link).
 
-    def of(path: str) -> object:
-        try:
-            facts = os.stat(path)
-        except (OSError, ValueError):
-            return None
-        return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-    return tuple(of(path) for path in paths)
+    Blocking. OSError where one cannot be looked at now (files.passes).
+    """
+    return tuple(look(path, opened) for path in paths)
 
 
 _Found = list[tuple[str, str, Chain]]  # the parameter, the file, what is in it

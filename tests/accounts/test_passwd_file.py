@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.accounts.hashes import NOBODYS, PasswordHash, hash_password
 from lanmail.accounts.passwd_file import PasswdFile, UnsafeFile, parse, read_passwords
+from lanmail.files import open_no_link
 from lanmail.interfaces import User
 from lanmail.network import Peer
 from lanmail.status import TemporaryFailure
@@ -86,6 +87,19 @@ class ReadTests(SynchronousTestCase):
         self.assertIs(read_passwords(self.path, {os.geteuid()}, first), first)
         self.write("# nobody\n")
         self.assertEqual(read_passwords(self.path, {os.geteuid()}, first).accounts, {})
+
+    def test_whoever_opened_the_file_its_owner_and_mode_are_judged_from_what_was_opened(self) -> None:
+        handed = f"{self.path}-handed"
+        os.rename(self.path, handed)
+        guard = lambda _: os.open(handed, os.O_RDONLY)  # noqa: E731
+        self.assertEqual(len(read_passwords(self.path, {os.geteuid()}, opened=guard).accounts), 1)
+        with self.assertRaises(UnsafeFile) as caught:
+            read_passwords(self.path, {os.geteuid() + 1}, opened=guard)
+        self.assertIn("belongs to uid", str(caught.exception))
+        os.chmod(handed, 0o640)
+        with self.assertRaises(UnsafeFile) as caught:
+            read_passwords(self.path, {os.geteuid()}, opened=guard)
+        self.assertIn("chmod 600", str(caught.exception))
 
     def test_no_descriptor_is_left_open(self) -> None:
         before = os.listdir("/proc/self/fd")
@@ -173,6 +187,19 @@ class PasswdFileTests(SynchronousTestCase):
         self.clock.advance(1)
         self.failureResultOf(begin(self.accounts.find("julien")), TemporaryFailure)
         self.assertIn("No such file", self.accounts.unusable() or "")
+
+    def test_the_file_is_opened_by_whoever_is_handed_in_at_the_start_and_for_every_look(self) -> None:
+        opened: list[str] = []
+
+        def guard(path: str) -> int:
+            opened.append(path)
+            return open_no_link(self.path)
+
+        self.accounts = PasswdFile("/root/passwd", 990, 991, at_once, self.clock, self.report, opened=guard)
+        self.assertIsNone(self.accounts.unusable())
+        julien = self.found("julien")
+        self.assertTrue(self.right(julien, "dianaël"))
+        self.assertEqual(opened, ["/root/passwd"] * 3)
 
     def test_few_hashes_at_once_and_not_without_end(self) -> None:
         working: list[Deferred[bool]] = []

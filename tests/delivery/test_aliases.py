@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 
 from twisted.internet.task import Clock
@@ -9,6 +10,7 @@ from lanmail.address import Address
 from lanmail.delivery import aliases
 from lanmail.delivery.alias_syntax import Member, parted, targets
 from lanmail.delivery.aliases import Aliases
+from lanmail.files import open_plainly
 from tests.delivery.crossroads import Reports
 
 
@@ -212,6 +214,92 @@ class AliasesTests(SynchronousTestCase):
         self.write("a: ann\n")
         table.refresh()
         self.assertEqual(self.members(table, "a"), ["ann"])
+
+    def test_files_are_opened_by_whoever_is_handed_in_and_looked_at_in_no_other_way(self) -> None:
+        listed = self.write("bob\n", "list")
+        os.chmod(listed, 0o644)
+        self.write(f"a: :include:{listed}\n")
+        opened: list[str] = []
+
+        def guard(path: str) -> int:
+            opened.append(path)
+            return open_plainly(path)
+
+        table = Aliases([self.path], self.report, self.clock.seconds, opened=guard)
+        table.refresh()
+        self.assertEqual((self.members(table, "a"), opened), (["bob"], [self.path, listed]))
+        self.patch(os, "stat", lambda *_: self.fail("the folder may be root's alone"))
+        table.refresh()
+        self.assertEqual(opened, [self.path, listed] * 2)
+
+    def test_a_guard_that_does_not_answer_empties_no_alias(self) -> None:
+        self.write("a: ann\n")
+        trouble: list[OSError] = []
+
+        def guard(path: str) -> int:
+            if trouble:
+                raise trouble[0]
+            return open_plainly(path)
+
+        table = Aliases([self.path], self.report, self.clock.seconds, opened=guard)
+        table.refresh()
+        self.write("a: ann, bob\n")
+        for number in (errno.EIO, errno.EIO, errno.EMFILE):
+            trouble[:] = [OSError(number, "no answer" if number == errno.EIO else "Too many open files")]
+            table.refresh()
+            self.assertEqual(self.members(table, "a"), ["ann"])
+        after = "the aliases stay as they were before"
+        self.assertEqual(
+            self.report,
+            [
+                f"warning: alias_maps: cannot read {self.path}: {why}; {after}"
+                for why in ("no answer", "Too many open files")
+            ],
+        )
+        trouble.clear()
+        table.refresh()
+        self.assertEqual(self.members(table, "a"), ["ann", "bob"])
+
+    def test_nor_does_one_that_falls_silent_between_the_look_and_the_reading(self) -> None:
+        self.write("a: ann\n")
+        calls = 0
+
+        def guard(path: str) -> int:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise OSError(errno.EIO, "no answer")
+            return open_plainly(path)
+
+        table = Aliases([self.path], self.report, self.clock.seconds, opened=guard)
+        table.refresh()
+        self.write("a: ann, bob\n")
+        table.refresh()
+        self.assertEqual(self.members(table, "a"), ["ann"])
+        table.refresh()
+        self.assertEqual(self.members(table, "a"), ["ann", "bob"])
+
+    def test_what_somebody_includes_and_cannot_be_had_holds_up_only_its_own_alias(self) -> None:
+        listed = self.write("bob\n", "list")
+        os.chmod(listed, 0o644)
+        self.write(f"a: :include:{listed}\nb: ann\n")
+        silent = False
+
+        def guard(path: str) -> int:
+            if silent and path == listed:
+                raise OSError(errno.EIO, "no answer")
+            return open_plainly(path)
+
+        table = Aliases([self.path], self.report, self.clock.seconds, opened=guard)
+        table.refresh()
+        silent = True
+        self.write(f"a: :include:{listed}\nb: ann, eve\n")
+        table.refresh()
+        table.refresh()
+        self.assertEqual(self.members(table, "b"), ["ann", "eve"])
+        alias = table.find("a")
+        assert alias is not None
+        self.assertTrue(alias.incomplete)
 
     def test_the_first_of_several_files_decides(self) -> None:
         other = self.write("a: second\nb: second\n", "other")

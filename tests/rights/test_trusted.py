@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from lanmail.rights.trusted import Untrusted, open_trusted
+from lanmail.tls.given import signature
 
 
 def folder_of_root(test: SynchronousTestCase) -> Path:
@@ -50,6 +51,24 @@ class TrustedTests(SynchronousTestCase):
         (self.folder / "folder").symlink_to("live")
         for name in ("live/relative", "live/absolute", "folder/relative", "folder/../file"):
             self.assertEqual(self.text(self.folder / name), "text", name)
+
+    def test_certbots_folders_are_followed_through_a_renewal(self) -> None:
+        """live/NAME/x.pem is a link to ../../archive/NAME/x1.pem, and both folders are for root alone to enter."""
+        for name in ("live", "archive"):
+            (self.folder / name / "mail.example").mkdir(parents=True)
+            (self.folder / name).chmod(0o700)
+        link = self.folder / "live/mail.example/privkey.pem"
+        signatures = []
+        for number in (1, 2):
+            kept = self.folder / f"archive/mail.example/privkey{number}.pem"
+            kept.write_text(f"key {number}")
+            kept.chmod(0o600)
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"../../archive/mail.example/{kept.name}")
+            self.assertEqual(self.text(link), f"key {number}")
+            signatures.append(signature([str(link)], open_trusted))
+        self.assertNotEqual(*signatures)
+        self.assertEqual(signature([str(link)], open_trusted), signatures[1])
 
     def test_a_folder_that_others_write_to_leads_nowhere(self) -> None:
         for mode, owner in ((0o777, 0), (0o775, 0), (0o1777, 0), (0o755, 12345)):

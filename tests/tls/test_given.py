@@ -137,6 +137,7 @@ class GivenTests(SynchronousTestCase):
 
     def test_the_files_that_are_read_are_named_once(self) -> None:
         self.assertEqual(GivenFiles("/a", "/a").paths, ("/a",))
+        self.assertEqual(GivenFiles("/a").paths, ("/a",))
         self.assertEqual(GivenFiles("/a", "/b", ("/c",)).paths, ("/c",))
         self.assertEqual(GivenFiles("", "/b").paths, ())
 
