@@ -86,8 +86,13 @@ class GuardedFiles:
         match answer.kind, _texts(answer):
             case opener.FAILED, [number, _] if number.isdigit():
                 raise OSError(int(number), os.strerror(int(number)), path)
-            case opener.NOT_ROOTS, _:
-                return _plainly(path)
+            case opener.NOT_ROOTS, [why]:
+                try:
+                    return _plainly(path)
+                except PermissionError as error:
+                    raise PermissionError(
+                        error.errno, f"{error.strerror}, and root does not open it for us: {why}", path
+                    ) from error
         raise OSError(errno.EIO, "the guard answered with noise", path)
 
     def read(self, path: str, most: int = 1 << 24) -> bytes:

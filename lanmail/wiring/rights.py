@@ -114,7 +114,7 @@ class Guarded:
         )
         self.opener: Opener = GuardedOpener(self._asking, duties.group)
         self._files = GuardedFiles(self._asking, duties.files)
-        self.opened: Callable[[str], int] | None = self._files.open
+        self.opened: Callable[[str], int] | None = self._open
 
     def keep(self, now: datetime.datetime, /) -> Kept:
         if not self._dropped:
@@ -123,6 +123,14 @@ class Guarded:
             return answered(self._asking.sign(b""))
         except (GuardTrouble, BadAnswer) as trouble:
             raise KeepingTrouble(str(trouble)) from trouble
+
+    def _open(self, path: str) -> int:
+        if self._dropped:
+            return self._files.open(path)
+        # What the guard leaves to our own rights is not opened with root's: not now what could not be had later, nor what somebody
+        # else's folder leads to.
+        with self.as_owner():
+            return self._files.open(path)
 
     def as_owner(self) -> AbstractContextManager[None]:
         return acting_as(self.owner.pw_uid, self.owner.pw_gid, self._groups)

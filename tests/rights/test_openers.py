@@ -123,6 +123,19 @@ class GuardedFilesTests(SynchronousTestCase):
         self.assertEqual((files.read(other), files.read(self.path)), (b"other", b"text"))
         self.assertEqual(len(self.asking.asked), 1)
 
+    def test_one_that_our_own_rights_do_not_reach_either_says_both_reasons(self) -> None:
+        def refuse(*_: object, **__: object) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        self.patch(os, "open", refuse)
+        caught = self.assertRaises(
+            PermissionError,
+            self.files(Frame(opener.NOT_ROOTS, (b"/tmp is not root's alone to write to",))).open,
+            self.path,
+        )
+        expected = "Permission denied, and root does not open it for us: /tmp is not root's alone to write to"
+        self.assertEqual((caught.errno, caught.strerror), (13, expected))
+
     def test_what_cannot_be_had_is_what_open_says(self) -> None:
         self.assertRaises(FileNotFoundError, self.files(Frame(opener.FAILED, (b"2", b"x"))).open, self.path)
         self.assertRaises(PermissionError, self.files(Frame(opener.FAILED, (b"13", b"x"))).open, self.path)
@@ -130,4 +143,7 @@ class GuardedFilesTests(SynchronousTestCase):
             self.assertEqual(self.assertRaises(OSError, self.files(answer).open, self.path).errno, 5)
 
     def test_a_file_that_is_too_long_is_not_read_to_its_end(self) -> None:
-        self.assertEqual(self.assertRaises(OSError, self.files(Frame(opener.NOT_ROOTS)).read, self.path, 3).errno, 27)
+        self.assertEqual(
+            self.assertRaises(OSError, self.files(Frame(opener.NOT_ROOTS, (b"somebody's",))).read, self.path, 3).errno,
+            27,
+        )
