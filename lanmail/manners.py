@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lanmail.network import Networks, Peer, parse_ip
-from lanmail.wire.terms import TLS_FIRST, Terms
+from lanmail.network import Networks, Peer
+from lanmail.wire.terms import LOGIN_FIRST, TLS_FIRST, Terms
 
 
 class Manners:
@@ -41,6 +41,14 @@ class Manners:
             first=first,
         )
 
+    def submission(self, peer: Peer) -> Terms:
+        """At the ports where people hand in what they wrote: nothing without a login, and no login that others can read."""
+        if peer.tls:
+            return Terms(login=True, mail=LOGIN_FIRST)
+        if self._in_clear(peer) and not self._auth_only:
+            return Terms(starttls=self._offered, login=True, mail=LOGIN_FIRST)
+        return Terms(starttls=self._offered, first=TLS_FIRST)
+
     def pop3(self, peer: Peer) -> Terms:
         if peer.tls:
             return Terms(login=True)
@@ -48,5 +56,4 @@ class Manners:
 
     def _in_clear(self, peer: Peer) -> bool:
         """Nobody on the network can listen to what stays on this machine."""
-        address = parse_ip(peer.host)
-        return address is None or address.is_loopback or peer.host in self._plaintext_networks
+        return peer.is_local or peer.host in self._plaintext_networks

@@ -91,6 +91,7 @@ class Trace:
     helo: how the client introduced itself. client: its address as a literal, ``[192.168.1.5]``. hostname: ours.
     with_protocol: from ``protocol``. when: seconds since the epoch.
     recipient: of RCPT, where there was exactly one; None where there were more, which must not learn of each other.
+    hides_client: neither its address nor its own word for itself is told, which may have the address in it too.
     """
 
     helo: str
@@ -100,13 +101,17 @@ class Trace:
     queue_id: str
     when: float
     recipient: Address | None = None
+    hides_client: bool = False
 
     def received(self) -> bytes:
         """The Received header, its lines ended with LF."""
         # "(lanmail)" is part of the mark by which mailbox/mbox.py knows our messages.
         by = f"by {self.hostname} (lanmail) with {self.with_protocol} id {self.queue_id}"
         date = rfc5322_date(self.when)
-        lines = [f"Received: from {self.helo or 'unknown'} (unknown {self.client})"]
+        client = (
+            "submission (client hidden)" if self.hides_client else f"{self.helo or 'unknown'} (unknown {self.client})"
+        )
+        lines = [f"Received: from {client}"]
         lines += [f"{by}; {date}"] if self.recipient is None else [by, f"for <{self.recipient}>; {date}"]
         return b"\n\t".join(map(_octets, lines)) + b"\n"
 
@@ -130,6 +135,9 @@ _LINE_HEAD = 2048
 # Octets, of each line no more than _LINE_HEAD counted: it is the number of lines that costs time. sendmail refuses a header of
 # more than 32 KiB (MaxHeadersLength); ten thousand recipients in To: have 300.
 _LONGEST_HEADER = 1 << 20
+# Of a field that is noted, and how many of one name.
+_MOST_NOTED = 16 << 10
+_MOST_OF_ONE_NAME = 3
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _MBOX_FROM = re.compile(rb">?From ")
 
@@ -146,10 +154,19 @@ class TopHeader:
     drop: names of fields in lower case, which go with their continuation lines. ``received``, ``delivered_to``
     (lower case) and ``message_id`` are what was found; ``size`` is the octets of the text as it came. ``endless``: the header
     was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
+
+    noted: names of fields, in lower case, whose values are kept, to be asked for with ``values``. ``ambiguous``: why not
+    every reader sees the same fields in this header, in the middle of a sentence; empty where all do. It is looked for only where
+    something is noted.
     """
 
-    def __init__(self, drop: Collection[bytes]) -> None:
+    def __init__(self, drop: Collection[bytes], noted: Collection[bytes] = ()) -> None:
         self._drop = frozenset(drop)
+        self._noted = frozenset(noted)
+        self._fields: dict[bytes, list[bytes]] = {}
+        self.ambiguous = ""
+        self._value: list[bytes] | None = None  # the list at whose end the field stands that we are in
+        self._last = b""  # octet of what was looked at
         self._rest = b""  # the start of a line that cannot be judged yet
         self._opening = b""  # a first line "From ...", until the second is seen
         self._begun = False
@@ -187,6 +204,8 @@ class TopHeader:
                     break
             if self._keep and not self._opening:
                 kept.append(text[position : end or len(text)])
+                if self._noted:
+                    self._note_down(kept[-1])
             position = end or len(text)
         kept.append(text[position:] if self._ended else b"")
         return b"".join(kept)
@@ -195,7 +214,10 @@ class TopHeader:
         """What was held back, at the end of the text."""
         rest, self._rest = self._rest, b""
         if rest and not self._ended:
-            rest = self._judge(rest) + (rest if (self._keep or self._ended) and not self._opening else b"")
+            before = self._judge(rest)
+            if self._noted and self._keep and not (self._ended or self._opening):
+                self._note_down(rest)
+            rest = before + (rest if (self._keep or self._ended) and not self._opening else b"")
         if self._opening:
             rest, self._opening = b"\r\n" + self._opening + rest, b""
         self._ended = True
@@ -214,9 +236,16 @@ class TopHeader:
             name = field[1].lower()
             self._keep = name not in self._drop
             self._note(name, line[field.end() :])
+            self._value = None
+            if name in self._noted and self._keep:
+                self._value = self._fields.setdefault(name, [])
+                if len(self._value) < _MOST_OF_ONE_NAME:
+                    self._value.append(b"")
             return opening
         if first and _MBOX_FROM.match(line) and line.endswith(b"\n"):
             self._opening = line
+            if self._noted:
+                self._note_down(line)
             return b""
         if line.startswith((b" ", b"\t")) and not (first or opening):
             if self._awaiting_id:
@@ -224,7 +253,28 @@ class TopHeader:
             return b""
         self._ended = True
         begins_with_text = bool(opening) or (first and line != b"\r\n")
+        if line != b"\r\n" and not begins_with_text:
+            self.ambiguous = (
+                self.ambiguous or "a line in it is no field; between header and text there must be an empty line"
+            )
         return (b"\r\n" if begins_with_text else b"") + opening
+
+    def _note_down(self, piece: bytes) -> None:
+        """A piece of a field: look for what splits it for some readers, and keep it where it is wanted."""
+        seen, self._last = self._last + piece, piece[-1:]
+        # Judged with the octet behind it.
+        returns = seen.count(b"\r") - seen.endswith(b"\r")
+        if returns != seen.count(b"\r\n") or b"\0" in piece:
+            self.ambiguous = self.ambiguous or "it has a control character (CR without LF, or NUL)"
+        if self._value is not None:
+            self._value[-1] += piece[: _MOST_NOTED - len(self._value[-1])]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """What stands behind the colon in the fields of that name, as it came, folded or not.
+
+        Of a field that comes more than twice, no more than three; of each no more than 16 KiB, which is more than whoever reads them takes.
+        """
+        return [field.partition(b":")[2].strip(b" \t\r\n") for field in self._fields.get(name, [])]
 
     def _note(self, name: bytes, value: bytes) -> None:
         text = value.strip().decode("utf-8", "replace")

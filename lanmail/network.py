@@ -21,7 +21,15 @@ def parse_ip(text: str) -> IPAddress | None:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
+    return unmapped(address)
+
+
+def unmapped(address: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one stands for (RFC 4291, 2.5.5.2); any other as it is.
+
+    A socket for both (``tcp6`` endpoints, systemd's) has IPv4 clients in that form: each must be one client, by one name.
+    """
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
@@ -47,15 +55,33 @@ def parse_network(text: str) -> IPNetwork:
     return lax
 
 
+# The host of a client behind a proxy that does not say who it is: an address that nobody has, and with which nobody is trusted.
+NOBODY_KNOWS = "0.0.0.0"  # noqa: S104
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One connection's two ends. ``host`` is an address in its plain form; empty for a UNIX socket."""
+    """One connection's two ends. ``host`` is an address in its plain form, however it was written; empty for a UNIX socket."""
 
     host: str
     port: int = 0
     local_host: str = ""
     local_port: int = 0
     tls: bool = False
+    submission: bool = False  # it came to a port where people hand in what they wrote (RFC 6409)
+
+    def __post_init__(self) -> None:
+        # Here, and not where peers are made: what is left out in one place would be a client that no list of networks knows.
+        for end in ("host", "local_host"):
+            address = parse_ip(getattr(self, end))
+            if address is not None:
+                object.__setattr__(self, end, str(address))
+
+    @property
+    def is_local(self) -> bool:
+        """The client runs on this very machine: nobody on the network can listen. A UNIX socket's does."""
+        address = parse_ip(self.host)
+        return self.host == "" if address is None else address.is_loopback
 
     @property
     def block(self) -> str:

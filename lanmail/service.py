@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from lanmail import __version__
+from lanmail.config.openings import openings
 from lanmail.config.parameters import Settings
 from lanmail.maillog import MailLogFile
 from lanmail.notify import Notices
@@ -100,6 +101,8 @@ class LanMail(Service):
             Deferred.fromCoroutine(work).addErrback(_broken, what)
         for place in self._doors.places(self._ports):
             log.info("listening: {place}", place=place)
+        for opening in openings(self._settings):
+            log.info("{opening}", opening=opening)
         log.info("lanmail {version} is up", version=__version__)
         self._notices.ready()
         if self._notices.watchdog_interval is not None:

@@ -12,8 +12,6 @@ from lanmail.config.problems import Problem, Severity
 from lanmail.config.syntax import normalised, words
 from lanmail.config.tls_checks import tls_findings
 
-# Ports of parts that are still to come; a server that looks as if it listened there is worse than one that says so.
-NOT_THERE_YET = ("submission_port", "submissions_port")
 PAM_FOLDERS = ("/etc/pam.d", "/usr/lib/pam.d")
 
 
@@ -40,20 +38,12 @@ def _warning(settings: Settings, name: str, text: str) -> Problem:
 
 
 def _whole(settings: Settings) -> Iterator[Problem]:
-    for name in NOT_THERE_YET:
-        if settings.values[name]:
-            yield _error(settings, name, "submission is not there yet; 0 is the only value for now")
     doors = [settings.smtp_port, settings.pop3_port, settings.smtp_endpoint, settings.pop3_endpoint]
     if not any(doors):
         yield _error(
             settings, "smtp_port", "it and pop3_port are 0, and there is no endpoint: nothing would be listened on"
         )
-    if (
-        settings.smtp_port
-        and settings.smtp_port == settings.pop3_port
-        and not (settings.smtp_endpoint or settings.pop3_endpoint)
-    ):
-        yield _error(settings, "pop3_port", f"{settings.pop3_port} is smtp_port too")
+    yield from _ports(settings)
     # local(8) refuses the same: a message could be taken that fits in no mailbox.
     limit, message = settings.mailbox_size_limit, settings.message_size_limit
     if limit and (limit < message or not message):
@@ -69,6 +59,16 @@ def _whole(settings: Settings) -> Iterator[Problem]:
     for accepted, network in settings.mynetworks.rules:
         if accepted and network.prefixlen == 0:
             yield _warning(settings, "mynetworks", f"{network} makes the whole Internet one of ours")
+
+
+def _ports(settings: Settings) -> Iterator[Problem]:
+    """Each port is for one thing. Where an endpoint stands in its place, it is for nothing."""
+    taken: dict[int, str] = {}
+    unused = {"smtp_port": settings.smtp_endpoint, "pop3_port": settings.pop3_endpoint}
+    for name in ("smtp_port", "pop3_port", "submission_port", "submissions_port", "pop3s_port"):
+        port = settings.values[name]
+        if port and not unused.get(name) and taken.setdefault(port, name) != name:
+            yield _error(settings, name, f"{port} is {taken[port]} too")
 
 
 def _no_tls_yet(settings: Settings) -> Iterator[tuple[Severity, str, str]]:
@@ -170,6 +170,11 @@ def _files(settings: Settings, machine: Machine) -> Iterator[Problem]:
     for source in settings.accounts:
         if source.kind == "passwd-file" and (why := _no_passwords(source.path, settings, machine)):
             yield _warning(settings, "accounts", why)
+    for path in settings.smtpd_sender_login_maps:
+        if why := _unreadable(path, machine):
+            yield _warning(
+                settings, "smtpd_sender_login_maps", f"cannot read {path}: {why}; it lets nobody do anything"
+            )
     yield from _devices(settings, machine)
 
 

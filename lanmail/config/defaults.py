@@ -28,8 +28,21 @@ def mydomain(context: Context) -> str:
 
 def pop3s_port(context: Context) -> str:
     """The known port beside the known ports; who moves those, or tries us out, is asked for nothing more."""
-    usual = context.text("smtp_port") == "25" and context.text("pop3_port") == "110"
-    return "995" if usual and not context.text("pop3_endpoint") else "0"
+    return "995" if _usual(context) and not context.text("pop3_endpoint") else "0"
+
+
+def submission_port(context: Context) -> str:
+    """As pop3s_port."""
+    return "587" if _usual(context) and not context.text("smtp_endpoint") else "0"
+
+
+def submissions_port(context: Context) -> str:
+    """As pop3s_port."""
+    return "465" if _usual(context) and not context.text("smtp_endpoint") else "0"
+
+
+def _usual(context: Context) -> bool:
+    return context.text("smtp_port") == "25" and context.text("pop3_port") == "110"
 
 
 def reserved_connections(context: Context) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from lanmail.config.openings import openings
 from lanmail.config.parameters import PARAMETERS
 from lanmail.config.problems import Problem, Severity
 from lanmail.config.settings import Reading
@@ -17,7 +18,8 @@ _HEADINGS = {
 
 
 def describe(reading: Reading, *, everything: bool = False, ground: Sequence[str] = ()) -> str:
-    """What differs from its default (or, with ``everything``, every parameter), then what is wrong, then a verdict of one line.
+    """What differs from its default (or, with ``everything``, every parameter), then what is wrong, what is
+    left open, and a verdict of one line.
 
     ground: what is doubtful about the place where the queue lies (spool/ground.py).
 
@@ -30,6 +32,9 @@ def describe(reading: Reading, *, everything: bool = False, ground: Sequence[str
     for severity, heading in _HEADINGS.items():
         if found := [problem for problem in reading.problems if problem.severity is severity]:
             lines += ["", heading, *(f"#   {problem}" for problem in found)]
+    if not (reading.unread or reading.errors):
+        lines += ["", "# Who may send as whom, and whose passwords can be read:"]
+        lines += [f"#   {line}" for line in openings(reading.settings)]
     if ground:
         lines += ["", "# The place of the queue:", *(f"#   warning: {doubt}" for doubt in ground)]
     return "\n".join([*lines, "", f"# {verdict(reading)}"]).lstrip("\n")

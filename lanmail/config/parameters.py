@@ -165,9 +165,17 @@ class Settings:
     inet_protocols = Parameter(PROTOCOLS, "all", "The Internet protocols to listen with: all, ipv4, ipv6.")
     smtp_port = Parameter(PORT, "25", "The port for SMTP on each address of inet_interfaces; 0: none.", ours=True)
     pop3_port = Parameter(PORT, "110", "The port for POP3 on each address of inet_interfaces; 0: none.", ours=True)
-    submission_port = Parameter(PORT, "0", "The port for mail submission; 0: none, the only value for now.", ours=True)
+    submission_port = Parameter(
+        PORT,
+        FromMachine("587 where smtp_port is 25 and pop3_port is 110, else 0", defaults.submission_port),
+        "The port where people log in and hand in what they wrote, TLS by STARTTLS; 0: none.",
+        ours=True,
+    )
     submissions_port = Parameter(
-        PORT, "0", "The port for mail submission over TLS; 0: none, the only value for now.", ours=True
+        PORT,
+        FromMachine("465 where smtp_port is 25 and pop3_port is 110, else 0", defaults.submissions_port),
+        "The same with TLS from the start; 0: none.",
+        ours=True,
     )
     pop3s_port = Parameter(
         PORT,
@@ -206,6 +214,17 @@ class Settings:
         choice("host", "subnet", "class"),
         "${{$compatibility_level} <level {2} ? {subnet} : {host}}",
         "What mynetworks is where it is not set: this machine (host), its subnets, or its classes A, B and C.",
+    )
+    mynetworks_may_send_as = Parameter(
+        choice("anyone", "nobody-local"),
+        "anyone",
+        "As whom clients send without a login: anyone; or nobody-local, which keeps addresses of local users for those who log in.",
+        ours=True,
+    )
+    smtpd_sender_login_maps = Parameter(
+        ALIAS_FILES,
+        "",
+        "Tables of senders that logins may have besides their own address, its tags and its aliases: `address login, ...`.",
     )
     relay_domains = Parameter(
         DOMAINS_AND_BELOW,
@@ -388,6 +407,19 @@ class Settings:
         COUNT_FROM_1,
         "65536",
         "So many octets that a client does not read are kept for it; then it is not served until it reads.",
+        ours=True,
+    )
+
+    submission_header_from = Parameter(
+        choice("check", "off"),
+        "check",
+        "Whether From and Sender in the header of a submitted message must be addresses of whoever is logged in.",
+        ours=True,
+    )
+    submission_hide_client = Parameter(
+        YES_OR_NO,
+        "no",
+        "Whether the Received header of a submitted message keeps quiet about the client's address and name.",
         ours=True,
     )
 

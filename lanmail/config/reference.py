@@ -28,6 +28,11 @@ EXAMPLE: dict[str, tuple[str, str]] = {
         "192.168.1.0/24, 127.0.0.0/8, [::1]/128",
         "The local network, and this machine itself.",
     ),
+    "mynetworks_may_send_as": (
+        "nobody-local",
+        "So nobody writes in a colleague's name. Machines that send in a user's name without a login, such as a web server, then need"
+        " one, or a line in device_table; what the service's own machine has to tell, cron's mail say, needs neither.",
+    ),
     "myhostname": ("srvlinux.iscb-corporation.com", ""),
     "mydomain": ("iscb-corporation.com", ""),
     "mydestination": ("$mydomain, $myhostname, localhost.$mydomain, localhost", ""),

@@ -243,6 +243,11 @@ class Members:
         found.add(self._root, address, way)
         return True
 
+    def is_roots(self, address: Address) -> bool:
+        """Whether its name is root's, or one that root must answer for."""
+        name = self._split(address)[0].casefold()
+        return name == "root" or name in _ROOTS
+
     # names and tags
 
     def _readings(self, address: Address) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -19,7 +19,9 @@ from lanmail.config.devices import Device
 from lanmail.delivery.copies import copy_of, one_each
 from lanmail.delivery.found import Destination
 from lanmail.delivery.routes import Client, Route, Router
+from lanmail.delivery.senders import Senders
 from lanmail.delivery.stock import Echo, StockMessage, address_of
+from lanmail.delivery.submitted import NOTED, additions, check_names
 from lanmail.interfaces import (
     Greeting,
     Incoming,
@@ -54,18 +56,28 @@ class Accept(Protocol):
     async def __call__(self, message: Message, recipients: Sequence[Recipient], content: Content) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is done at the ports for submission. checks_names: ``submission_header_from``. hides_client: ``submission_hide_client``."""
+
+    checks_names: bool = True
+    hides_client: bool = False
+
+
 class Reception:
     """What all transactions share. Calling it makes the avatar of a user, or of the anonymous client: the realm's ``transactions``.
 
-    accept: the queue's. devices: who sends without a login, and as whom. trouble: what is wrong with the disk, as far as it is
-    known; None where nothing is. tell: the story. myhostname: for our Received header. myorigin: for senders without a domain.
-    drop_headers: ``message_drop_headers`` (the headers of state always go). hopcount_limit: so many Received headers, ours counted,
-    are too many. wall: seconds since the epoch.
+    senders: who may send as whom. accept: the queue's. devices: who sends without a login, and as whom. trouble: what is wrong with
+    the disk, as far as it is known; None where nothing is. tell: the story. myhostname: for our Received header. myorigin: for senders
+    without a domain. drop_headers: ``message_drop_headers`` (the headers of state always go). hopcount_limit: so many Received headers,
+    ours counted, are too many. wall: seconds since the epoch. submission: what else is done with a message that is handed in by whoever
+    wrote it.
     """
 
     def __init__(
         self,
         router: Router,
+        senders: Senders,
         accept: Accept,
         folder: IncomingFolder,
         ids: QueueIds,
@@ -78,8 +90,11 @@ class Reception:
         drop_headers: Collection[str],
         hopcount_limit: int,
         wall: Callable[[], float],
+        submission: Submission = Submission(),
     ) -> None:
         self.router = router
+        self.senders = senders
+        self.submission = submission
         self.accept = accept
         self.folder = folder
         self.ids = ids
@@ -147,17 +162,28 @@ class Transactions:
         device = None if self.login is not None else await self._reception.devices.sending(peer)
         sender = (sender if device is None else device.sender).completed(self._reception.myorigin)
         envelope = _Envelope(sender, parameters, greeting, peer, device)
-        # The null sender says "do not answer", which anybody may say: receipts of mail programs do.
-        if self.login is not None and not sender.is_null:
-            await self._must_own(envelope, self.login)
+        if (objection := await self._objection(envelope)) is not None:
+            self._reject_sender(envelope, objection)
         self._envelope = envelope
 
-    async def _must_own(self, envelope: _Envelope, login: str) -> None:
-        """Whoever logs in sends as themselves."""
+    async def _objection(self, envelope: _Envelope) -> str | None:
+        """Why this client may not send as this sender. Whoever logs in sends as themselves."""
+        sender, senders = envelope.sender, self._reception.senders
+        # The null sender says "do not answer", which anybody may say: receipts of mail programs do. A device has its sender from us.
+        if sender.is_null or envelope.device is not None:
+            return None
+        if self.login is not None:
+            return None if await senders.may_send_as(self.login, sender) else f"not owned by user {self.login}"
+        if await senders.needs_login(sender, envelope.peer):
+            return (
+                "not logged in, and it is somebody's address here; switch on authentication in the program that sends,"
+                " or let the administrator allow the machine (lanmail device add)"
+            )
+        return None
+
+    def _reject_sender(self, envelope: _Envelope, objection: str) -> NoReturn:
         sender = envelope.sender
-        if await self._reception.router.may_send_as(login, sender):
-            return
-        status = Status(553, "5.7.1", f"<{sender}>: Sender address rejected: not owned by user {login}")
+        status = Status(553, "5.7.1", f"<{sender}>: Sender address rejected: {objection}")
         _smtpd.info(
             "NOQUEUE: reject: MAIL from {client}: {status}; from=<{sender}> {greeting}",
             client=envelope.client,
@@ -240,7 +266,8 @@ class _Arrival:
         self._reception = reception
         self._envelope = envelope
         self._login = login
-        self._top = TopHeader(reception.drop)
+        self._rules = reception.submission if envelope.peer.submission else None
+        self._top = TopHeader(reception.drop, () if self._rules is None else NOTED)
         self._text = IncomingMessage(reception.folder, envelope.queue_id, self._top, self._hand_over)
 
     async def write(self, chunk: bytes) -> None:
@@ -269,13 +296,15 @@ class _Arrival:
 
     async def _hand_over(self, content: Content) -> str:
         envelope, top = self._envelope, self._top
-        _cleanup.info("{id}: message-id={message_id}", id=envelope.queue_id, message_id=top.message_id or "<>")
+        arrived = self._reception.wall()
+        added, message_id = await self._submitted(arrived)
+        _cleanup.info("{id}: message-id={message_id}", id=envelope.queue_id, message_id=message_id or "<>")
         message = Message(
             envelope.queue_id,
             envelope.sender,
-            self._reception.wall(),
+            arrived,
             top.size,
-            top.message_id,
+            message_id,
             envelope.parameters.ret,
             envelope.parameters.envid,
             envelope.parameters.smtputf8,
@@ -290,13 +319,24 @@ class _Arrival:
             for destination in route.mailboxes
         )
         self._must_have_an_end([to for to, _, _ in ways])
-        received = self._received(message)
+        received = self._received(message) + added
         recipients = [copy_of(message, to, received, notify=notify, orcpt=orcpt) for to, notify, orcpt in ways]
         await self._reception.accept(message, recipients, content)
         for route, _ in envelope.routes:
             if route.discarded:
                 self._tell_discarded(route)
         return envelope.queue_id
+
+    async def _submitted(self, arrived: float) -> tuple[bytes, str]:
+        """What a message that somebody submits lacks, and its Message-ID; once it is found to be in their own name."""
+        envelope, login = self._envelope, self._login
+        if self._rules is None or login is None:
+            return b"", self._top.message_id
+        own = Address(login, self._reception.myorigin)
+        if self._rules.checks_names:
+            await check_names(self._top, login, own, self._reception.senders.may_send_as)
+        writer = own if envelope.sender.is_null else envelope.sender
+        return additions(self._top, writer, envelope.queue_id, self._reception.myhostname, arrived)
 
     def _must_have_an_end(self, destinations: Sequence[Destination]) -> None:
         """The header, and the message's way."""
@@ -329,6 +369,7 @@ class _Arrival:
             message.queue_id,
             message.arrived,
             routes[0][0].original if len(routes) == 1 else None,
+            self._rules is not None and self._rules.hides_client,
         ).received()
 
     def _tell_discarded(self, route: Route) -> None:

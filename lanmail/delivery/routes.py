@@ -102,14 +102,22 @@ class Router:
         self._mailbox_size_limit = mailbox_size_limit
         self._mailbox_size = mailbox_size
 
-    async def may_send_as(self, login: str, address: Address) -> bool:
-        """Whether that user may send as this: their own address, its tags, and the aliases that lead to them. TemporaryFailure."""
-        target = address.completed(self._domains.origin)
+    def completed(self, address: Address) -> Address:
+        """With our own domain where it has none."""
+        return address.completed(self._domains.origin)
+
+    async def owners(self, address: Address) -> list[User]:
+        """Whose address it is: the user's by whose name it is, with its tags, or those whom an alias leads to. TemporaryFailure."""
+        target = self.completed(address)
         if target.domain not in self._domains or _ROUTED.search(target.local):
-            return False
+            return []
         if self._aliases.due():
             await self._in_thread(self._aliases.refresh)
-        return login in (await self._owners.of(target, target)).mailboxes
+        return [to.user for to in (await self._owners.of(target, target)).mailboxes.values()]
+
+    def is_roots(self, address: Address) -> bool:
+        """Whether it is one of those whom a machine's own programs write as: root, postmaster and the like."""
+        return self._owners.is_roots(address)
 
     async def recipient(self, address: Address, client: Client) -> Route:
         """Raises PermanentFailure or TemporaryFailure with the reply's status."""

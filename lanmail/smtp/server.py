@@ -55,7 +55,7 @@ class LanSMTP(smtp.ESMTP):
 
     def connectionMade(self) -> None:
         factory = self.factory
-        self.peer = peer_of(self.transport)
+        self.peer = replace(peer_of(self.transport), submission=factory.submission)
         self._refusal = factory.refusal_of(self)
         self._transactions: ITransactions | None = None
         self._incoming: Incoming | None = None
@@ -240,6 +240,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
     terms: what a client may do, by where it is and whether it speaks TLS. contexts: for STARTTLS, as ITLSTransport takes them.
     A connection that comes in wrapped in TLS is one of the same kind.
     refused: is told every reply that says no: client, verb, status.
+    submission: at its ports people hand in what they wrote (RFC 6409); the terms ask them to log in.
     """
 
     protocol: Any = LanSMTP
@@ -257,6 +258,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         terms: Callable[[Peer], Terms] = lambda peer: Terms(),
         contexts: object = None,
         refused: Callable[[str, str, Status], None] = lambda client, verb, status: None,
+        submission: bool = False,
     ) -> None:
         super().__init__(portal)  # type: ignore[no-untyped-call]
         self.domain = hostname.encode()
@@ -268,6 +270,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         self.terms = terms
         self.contexts = contexts
         self.refused = refused
+        self.submission = submission
         self.connections: Connections[LanSMTP] = Connections(clock)
 
     def buildProtocol(self, addr: IAddress | None) -> LanSMTP:  # type: ignore[override]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -41,6 +42,9 @@ from lanmail.wiring.post import Post, lock_patience
 # Seconds between two looks at the files of certificates, and between two at their dates and our names.
 CERTIFICATES_CHANGED = 10.0
 CERTIFICATES_DUE = 3600.0
+# Where passwords are what a port is for, and its parameters; what is spoken where nobody listens without a certificate.
+SUBMISSION = ("submission_port", "submissions_port")
+NEED_TLS = ("submission", "submissions", "pop3s")
 
 
 def open_ports(settings: Settings) -> list[Listening]:
@@ -49,6 +53,8 @@ def open_ports(settings: Settings) -> list[Listening]:
         ("smtp", settings.smtp_port, "smtp_port") if not settings.smtp_endpoint else ("smtp", 0, ""),
         ("pop3", settings.pop3_port, "pop3_port") if not settings.pop3_endpoint else ("pop3", 0, ""),
         ("pop3s", settings.pop3s_port, "pop3s_port"),
+        ("submission", settings.submission_port, "submission_port"),
+        ("submissions", settings.submissions_port, "submissions_port"),
     ]
     ports: list[Listening] = []
     try:
@@ -63,7 +69,7 @@ def open_ports(settings: Settings) -> list[Listening]:
 
 
 class Doors:
-    """smtp, pop3: the factories of their protocols. capacity: of all of them together. warnings: for the log.
+    """smtp, submission, pop3: the factories of their protocols. capacity: of all of them together. warnings: for the log.
 
     Raises CannotStart.
     """
@@ -101,16 +107,27 @@ class Doors:
         capacity = self.capacity = Capacity(settings.max_connections)
         per_client = settings.smtpd_client_connection_count_limit
         exceptions = settings.smtpd_client_event_limit_exceptions
-        self.smtp = LanSMTPFactory(
+        talk = partial(
+            LanSMTPFactory,
             portal,
             hostname=settings.myhostname,
             banner=settings.smtpd_banner,
             limits=_smtp_limits(settings),
-            admission=Admission("smtp", capacity, per_client, exceptions, log.report),
             clock=reactor,
             refused=post.troubles.refused,
+        )
+        self.smtp = talk(
+            admission=Admission("smtp", capacity, per_client, exceptions, log.report),
             terms=manners.smtp,
             contexts=None if tls is None else tls.clear,
+        )
+        # One for both ports. Its clients are counted apart from those of SMTP, as Postfix counts them for each service: a machine that
+        # sends too much mail without a login does not keep the people who work at it from theirs.
+        self.submission = talk(
+            admission=Admission("submission", capacity, per_client, exceptions, log.report),
+            terms=manners.submission,
+            contexts=None if tls is None else tls.mandatory,
+            submission=True,
         )
         self.pop3 = LanPOP3Factory(
             portal,
@@ -125,6 +142,7 @@ class Doors:
             contexts=None if tls is None else tls.mandatory,
         )
         maildrops.wanted = self.pop3.wanted
+        self._servers = (self.smtp, self.submission, self.pop3)
 
     # ports
 
@@ -132,6 +150,9 @@ class Doors:
         """Serve at bound ports and at endpoints. SystemExit with a sentence where an endpoint cannot be had: it is not worth running
         without."""
         for port in ports:
+            if self._certificates is None and port.protocol in NEED_TLS:
+                port.socket.close()
+                continue
             self._listening.append(
                 self._place.reactor.adoptStreamPort(
                     port.socket.fileno(), port.socket.family, self._factory(port.protocol)
@@ -149,8 +170,11 @@ class Doors:
             return self.smtp
         if protocol == "pop3":
             return self.pop3
-        assert self._certificates is not None  # or the port would not have been bound
-        return TLSMemoryBIOFactory(self._certificates.mandatory, False, self.pop3, self._place.reactor)
+        if protocol == "submission":
+            return self.submission
+        assert self._certificates is not None  # or nobody would listen at the port
+        within = self.pop3 if protocol == "pop3s" else self.submission
+        return TLSMemoryBIOFactory(self._certificates.mandatory, False, within, self._place.reactor)
 
     def _listen_on(self, description: str, factory: ServerFactory) -> None:
         failed: list[Failure] = []
@@ -167,7 +191,11 @@ class Doors:
         """What is spoken where, for the log."""
         settings = self._place.settings
         return [
-            *(f"{port.protocol} on {port.place}" for port in ports),
+            *(
+                f"{port.protocol} on {port.place}"
+                for port in ports
+                if self._certificates is not None or port.protocol not in NEED_TLS
+            ),
             *settings.smtp_endpoint,
             *settings.pop3_endpoint,
         ]
@@ -187,11 +215,11 @@ class Doors:
         for look in self._looks:
             look.stop()
         await DeferredList([maybeDeferred(port.stopListening) for port in self._listening], consumeErrors=True)
-        await DeferredList([self.smtp.stop(limit), self.pop3.stop(limit)], consumeErrors=True)
+        await DeferredList([server.stop(limit) for server in self._servers], consumeErrors=True)
 
     def hurry(self) -> None:
         """Nobody is waited for any longer."""
-        for server in (self.smtp, self.pop3):
+        for server in self._servers:
             server.connections.hurry()
 
     # TLS
@@ -216,9 +244,10 @@ class Doors:
         except (DoesNotFit, CannotServe) as trouble:
             raise CannotStart(str(trouble)) from trouble
         except KeepingTrouble as trouble:
-            if settings.pop3s_port or settings.smtpd_tls_security_level == "encrypt":
+            asked = [name for name in SUBMISSION if settings.values[name] and not settings.written[name].is_default]
+            if settings.pop3s_port or asked or settings.smtpd_tls_security_level == "encrypt":
                 raise CannotStart(str(trouble)) from trouble
-            self.warnings.append(f"there is no TLS: {trouble}")
+            self.warnings.append(f"there is no TLS, and so no submission: {trouble}")
             return None
 
     def _look_at_certificates(self, *, again: bool = False) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from lanmail.config.parameters import Settings
 from lanmail.delivery.aliases import Aliases
-from lanmail.delivery.reception import Reception
+from lanmail.delivery.reception import Reception, Submission
 from lanmail.delivery.routes import Domains, Router
+from lanmail.delivery.sender_logins import SenderLogins
+from lanmail.delivery.senders import Senders
 from lanmail.files import open_plainly
 from lanmail.message import QueueIds
 from lanmail.queue.bounce import Reports
@@ -36,7 +38,18 @@ class Post:
         self.aliases = Aliases(
             settings.alias_maps, log.report, reactor.seconds, opened=place.rights.opened or open_plainly
         )
-        router = self.router = self._router(settings)
+        domains = Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own))
+        router = self.router = self._router(settings, domains)
+        self.sender_logins = SenderLogins(
+            settings.smtpd_sender_login_maps,
+            domains,
+            settings.recipient_delimiter,
+            place.in_thread,
+            log.report,
+            reactor.seconds,
+            opened=place.rights.opened or open_plainly,
+        )
+        local_need_login = settings.mynetworks_may_send_as == "nobody-local"
 
         ids = QueueIds(time.time, journal.last_id_at_start)
         schedule = _schedule(settings)
@@ -89,6 +102,7 @@ class Post:
         self.control = ControlSocket(place.state.path, owner.pw_uid, owner.pw_gid, desk, reactor)
         self.reception = Reception(
             router,
+            Senders(router, self.sender_logins, place.in_thread, local_need_login=local_need_login),
             self.runner.accept,
             incoming,
             ids,
@@ -100,11 +114,12 @@ class Post:
             drop_headers=settings.message_drop_headers,
             hopcount_limit=settings.hopcount_limit,
             wall=time.time,
+            submission=Submission(settings.submission_header_from == "check", settings.submission_hide_client),
         )
 
-    def _router(self, settings: Settings) -> Router:
+    def _router(self, settings: Settings, domains: Domains) -> Router:
         return Router(
-            Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own)),
+            domains,
             self.aliases,
             self._people.accounts,
             self._place.in_thread,
@@ -133,6 +148,7 @@ class Post:
     async def read_aliases(self) -> None:
         """At start, so that what is wrong with them is said now and not to the first client; and who reads root's mail."""
         await self._place.in_thread(self.aliases.refresh)
+        await self._place.in_thread(self.sender_logins.refresh)
         admin = self._place.settings.admin_user
         if admin and self.aliases.find(admin) is None and await self._people.accounts.find(admin) is None:
             log.warn(

@@ -151,7 +151,8 @@ class Guarded:
 def _duties(settings: Settings, main_cf: str, order: Order) -> Duties:
     passwd_files = [source.path for source in settings.accounts if source.kind == "passwd-file"]
     certificates = settings.smtpd_tls_chain_files or (settings.smtpd_tls_cert_file, settings.smtpd_tls_key_file)
-    files = (os.path.abspath(main_cf), *settings.alias_maps, settings.device_table, *passwd_files, *certificates)
+    tables = (*settings.alias_maps, *settings.smtpd_sender_login_maps, settings.device_table)
+    files = (os.path.abspath(main_cf), *tables, *passwd_files, *certificates)
     locks = settings.mailbox_delivery_lock
     return Duties(
         spool=settings.mail_spool_directory,

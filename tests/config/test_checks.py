@@ -107,10 +107,14 @@ class TestChecks(SynchronousTestCase):
             self.assertIn("is less than message_size_limit", self.one(text))
         self.assertEqual(self.problems("mailbox_size_limit = 0\nmessage_size_limit = 0"), [])
 
-    def test_ports_that_are_not_there_yet_are_refused(self) -> None:
-        for name in ("submission_port", "submissions_port"):
-            self.assertIn("not there yet", self.one(f"{name} = 5870"))
-            self.assertEqual(self.problems(f"{name} = 0"), [])
+    def test_each_port_is_for_one_thing(self) -> None:
+        self.assertIn("25 is smtp_port too", self.one("submission_port = 25"))
+        self.assertIn("587 is submission_port too", self.one("submissions_port = 587"))
+        self.assertIn("465 is submissions_port too", self.one("pop3s_port = 465"))
+        self.assertEqual(self.problems("submission_port = 25\nsmtp_endpoint = tcp:2525"), [])
+
+    def test_a_table_of_senders_that_is_not_there_is_a_warning(self) -> None:
+        self.assertIn("cannot read /nowhere: ", self.one("smtpd_sender_login_maps = hash:/nowhere"))
 
     def test_there_must_be_something_to_listen_on_and_each_on_its_own_port(self) -> None:
         self.assertIn("nothing would be listened on", self.one("smtp_port = 0\npop3_port = 0"))

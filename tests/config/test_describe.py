@@ -5,6 +5,7 @@ import os
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.config.describe import describe, refusal, verdict
+from lanmail.config.openings import openings
 from lanmail.config.parameters import PARAMETERS
 from lanmail.config.settings import read, read_text
 from tests.config.fake import FakeMachine
@@ -30,9 +31,15 @@ class TestDescribe(SynchronousTestCase):
     def test_a_file_that_sets_nothing_is_said_to(self) -> None:
         shown = describe(read_text("", machine=FakeMachine()))
         self.assertEqual(
-            shown,
-            "# main.cf: every parameter has its default\n\n# main.cf: nothing is wrong in the file;"
-            " ports and rights are seen when it starts",
+            shown.split("\n"),
+            [
+                "# main.cf: every parameter has its default",
+                "",
+                "# Who may send as whom, and whose passwords can be read:",
+                *(f"#   {line}" for line in openings(read_text("", machine=FakeMachine()).settings)),
+                "",
+                "# main.cf: nothing is wrong in the file; ports and rights are seen when it starts",
+            ],
         )
 
     def test_a_verdict_without_errors_promises_no_more_than_was_looked_at(self) -> None:

@@ -32,10 +32,10 @@ class TestWhatIsMade(SynchronousTestCase):
         for client in ("192.168.1.5", "127.0.0.1", "::1"):
             self.assertIn(client, settings.mynetworks)
 
-    def test_the_shipped_main_cf_sets_the_dossiers_twelve_and_the_two_limits(self) -> None:
+    def test_the_shipped_main_cf_sets_the_dossiers_twelve_the_two_limits_and_who_may_send_as_whom(self) -> None:
         written = read_text(reference.main_cf(), machine=FakeMachine()).settings.written
         set_there = {name for name in PARAMETERS if not written[name].is_default}
-        self.assertEqual(set_there, {*DOSSIER, "message_size_limit", "mailbox_size_limit"})
+        self.assertEqual(set_there, {*DOSSIER, "message_size_limit", "mailbox_size_limit", "mynetworks_may_send_as"})
 
     def test_every_parameter_has_its_entry_and_its_line(self) -> None:
         page, shipped = reference.reference(), reference.main_cf()

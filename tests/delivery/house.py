@@ -15,8 +15,10 @@ from lanmail.address import Address
 from lanmail.delivery.aliases import Aliases
 from lanmail.delivery.batch import Batch, Entry, Outcome
 from lanmail.delivery.local import LocalDelivery
-from lanmail.delivery.reception import Reception
+from lanmail.delivery.reception import Reception, Submission
 from lanmail.delivery.routes import Client, Domains, Router
+from lanmail.delivery.sender_logins import SenderLogins
+from lanmail.delivery.senders import Senders
 from lanmail.interfaces import Greeting, MailParameters, User
 from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.locks import Locking
@@ -75,6 +77,9 @@ class House:
         delivery_limit: int = 0,
         drop_headers: tuple[str, ...] = ("bcc", "content-length", "resent-bcc", "return-path"),
         journal: Mapping[str, Any] = MappingProxyType({}),
+        submission: Submission = Submission(),
+        sender_logins: str | None = None,
+        local_need_login: bool = False,
         **router: Any,
     ) -> None:
         self.folder = os.path.abspath(folder)
@@ -108,8 +113,9 @@ class House:
             boot=self.boot,
             mailbox_size_limit=delivery_limit,
         )
+        domains = Domains("lan.example", {"lan.example", "srv.lan.example", "localhost"}, {"192.168.1.1", "fd00::1"})
         self.router = Router(
-            Domains("lan.example", {"lan.example", "srv.lan.example", "localhost"}, {"192.168.1.1", "fd00::1"}),
+            domains,
             self.aliases,
             self.users,
             in_thread,
@@ -118,9 +124,27 @@ class House:
             mynetworks=Networks.of("127.0.0.0/8", "192.168.1.0/24"),
             **router,
         )
+        self.login_file = os.path.join(self.folder, "sender_logins")
+        if sender_logins is not None:
+            with open(self.login_file, "w") as file:
+                file.write(sender_logins)
+        self.senders = Senders(
+            self.router,
+            SenderLogins(
+                [self.login_file] if sender_logins is not None else [],
+                domains,
+                router.get("recipient_delimiter", ""),
+                in_thread,
+                self.report,
+                self.clock.seconds,
+            ),
+            in_thread,
+            local_need_login=local_need_login,
+        )
         self.devices = DeviceTable(os.path.join(self.folder, "devices"), in_thread, self.clock.seconds, self.report)
         self.reception = Reception(
             self.router,
+            self.senders,
             self.accept,
             self.incoming,
             QueueIds(wall),
@@ -132,6 +156,7 @@ class House:
             drop_headers=drop_headers,
             hopcount_limit=hopcount_limit,
             wall=wall,
+            submission=submission,
         )
 
     def close(self) -> None:
