@@ -13,6 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live import Server, free_port, mail_owner, need, wait_for
+from tests.rights.test_trusted import folder_of_root
 
 LIMIT = 20
 LETTER = b"Subject: secret\r\n\r\nBonjour.\r\n"
@@ -20,8 +21,10 @@ LETTER = b"Subject: secret\r\n\r\nBonjour.\r\n"
 
 class TlsTests(SynchronousTestCase):
     def server(self, extra: str = "") -> Server:
+        """extra: lines of main.cf, in which FOLDER is the server's, where ``mail_owner`` may read too."""
         self.pop3s = free_port()
-        server = Server(self.mktemp(), f"pop3s_port = {self.pop3s}\n{extra}")
+        folder = Path(self.mktemp()).resolve()
+        server = Server(str(folder), f"pop3s_port = {self.pop3s}\n{extra.replace('FOLDER', str(folder))}")
         self.addCleanup(server.stop)
         return server.start()
 
@@ -78,26 +81,48 @@ class TlsTests(SynchronousTestCase):
 
     def test_the_certificate_is_kept_over_a_restart_and_a_given_one_serves_once_it_is_there(self) -> None:
         need("openssl")
-        given = Path(self.mktemp()).resolve()
-        server = self.server(f"smtpd_tls_cert_file = {given}\n")
+        server = self.server("smtpd_tls_cert_file = FOLDER/given\n")
+        given = server.folder / "given"
         first = self.shown(server)
         self.assertIn(f"smtpd_tls_cert_file: {given}", server.describe())
         server.stop()
         server.start()
         self.assertEqual(self.shown(server), first)
-        draft = given.with_suffix(".new")
-        command = (
-            f"openssl req -x509 -newkey rsa:2048 -nodes -days 30 -keyout {draft} -out {draft}.crt"
-            " -subj /CN=srvlinux.iscb-corporation.com -addext subjectAltName=DNS:srvlinux.iscb-corporation.com"
-        )
-        subprocess.run(command.split(), check=True, stderr=subprocess.DEVNULL)
-        draft.write_bytes(draft.read_bytes() + Path(f"{draft}.crt").read_bytes())
-        draft.chmod(0o600)
+        draft = self.bought(given.with_suffix(".new"))
         # Its folder is not root's alone, so root's guard does not hand over what is in it: the service opens it with its own rights.
         shutil.chown(draft, mail_owner())
         os.replace(draft, given)
         wait_for(lambda: self.shown(server) != first, server.describe)
         self.assertIn("another certificate is served", server.describe())
+
+    def test_certbots_folders_are_for_root_alone_to_enter_and_what_is_renewed_there_is_served(self) -> None:
+        need("openssl")
+        folder = folder_of_root(self)
+        (folder / "live").mkdir(mode=0o700)
+        (folder / "archive").mkdir(mode=0o700)
+        self.bought(folder / "archive/1.pem")
+        link = folder / "live/both.pem"
+        link.symlink_to("../archive/1.pem")
+        server = self.server(f"smtpd_tls_chain_files = {link}\n")
+        first = ssl.PEM_cert_to_DER_cert((folder / "archive/1.pem.crt").read_text())
+        self.assertEqual(self.shown(server), first)
+        self.bought(folder / "archive/2.pem")
+        (folder / "live/new").symlink_to("../archive/2.pem")
+        os.replace(folder / "live/new", link)
+        wait_for(lambda: self.shown(server) != first, server.describe)
+        self.assertNotIn("warning: smtpd_tls", server.describe())
+
+    def bought(self, path: Path) -> Path:
+        """A key and a certificate for it that somebody else made, in one file."""
+        certificate = f"{path}.crt"
+        command = (
+            f"openssl req -x509 -newkey rsa:2048 -nodes -days 30 -keyout {path} -out {certificate}"
+            " -subj /CN=srvlinux.iscb-corporation.com -addext subjectAltName=DNS:srvlinux.iscb-corporation.com"
+        )
+        subprocess.run(command.split(), check=True, stderr=subprocess.DEVNULL)
+        path.write_bytes(path.read_bytes() + Path(certificate).read_bytes())
+        path.chmod(0o600)
+        return path
 
     def shown(self, server: Server) -> bytes:
         context = ssl.create_default_context()
