@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -90,7 +91,11 @@ def fits(chain: Chain) -> bool:
     except Exception:  # ValueError, UnsupportedAlgorithm; the text of either might quote the file
         raise NotACertificate("its key cannot be read") from None
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return key.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
+    try:
+        certified = certificate.public_key().public_bytes(*form)
+    except (ValueError, UnsupportedAlgorithm):
+        raise NotACertificate("the key that it certifies is of no kind that is known here") from None
+    return key.public_key().public_bytes(*form) == certified
 
 
 def is_rsa(chain: Chain) -> bool:

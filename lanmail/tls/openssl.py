@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Collection, Sequence
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 
@@ -68,7 +69,8 @@ def make_context(chains: Sequence[Chain], versions: Versions, told: Told | None 
             _show(context, chain)
         if told is not None:
             context.set_info_callback(told)
-    except (SSL.Error, ValueError) as error:
+    # Where they read the same octets, cryptography, pyOpenSSL and OpenSSL do not stumble over the same things, and each has its own word.
+    except (SSL.Error, crypto.Error, UnsupportedAlgorithm, ValueError, TypeError) as error:
         raise CannotServe(_reason(error)) from None
     return context
 
