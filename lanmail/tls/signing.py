@@ -90,7 +90,7 @@ def answered(answer: bytes) -> Kept:
         old = said["old_devices"]
         left_out, news = tuple(map(str, said["left_out"])), tuple(map(str, said["news"]))
         return Kept(_chain(said["chain"]), _chain(old) if old else None, authority, left_out, news)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise BadAnswer("the signer of our certificate answered with noise") from None
 
 
