@@ -1,4 +1,4 @@
-"""Who may connect now: a limit for the whole house, and one for each client at each door.
+"""Who may connect now: a limit for the whole house, a part of it that strangers cannot take, and a limit for each client at each door.
 
 Postfix counts in its anvil(8) for the same reason: a client that opens connections without end takes them from others.
 """
@@ -6,19 +6,54 @@ Postfix counts in its anvil(8) for the same reason: a client that opens connecti
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+from lanmail.anvil import Anvil
 from lanmail.interfaces import Report
 from lanmail.network import Networks, Peer
 from lanmail.status import Status
 
+# As long as the house is not full, those of mynetworks may have as many connections as they want (Postfix's default). In what is
+# reserved each of them may have so many: one machine gone mad must not lock out its neighbours either.
+EACH_IN_RESERVE = 50
+
 
 @dataclass(slots=True)
 class Capacity:
-    """How many connections the whole service may have at once (``max_connections``); one object, shared by all doors."""
+    """How many connections the whole service may have at once (``max_connections``); one object, shared by all doors.
+
+    reserved: how many of them are for our own alone (``reserved_connections``). own: who that is: ``mynetworks``, and this machine
+    itself in any case. held: by each client, at all doors together.
+    """
 
     limit: int
+    reserved: int = 0
+    own: Networks = field(default_factory=Networks)
     taken: int = 0
+    held: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def has_room_for_all(self) -> bool:
+        return self.taken < self.limit - self.reserved
+
+    def has_room_for(self, peer: Peer) -> bool:
+        if self.has_room_for_all:
+            return True
+        if self.taken >= self.limit:
+            return False
+        # A UNIX socket's clients have no address to be told apart by.
+        return (peer.is_local or peer.host in self.own) and (not peer.host or self.held[peer.block] < EACH_IN_RESERVE)
+
+    def take(self, peer: Peer) -> None:
+        self.taken += 1
+        self.held[peer.block] += 1
+
+    def give_back(self, peer: Peer) -> None:
+        self.taken -= 1
+        self.held[peer.block] -= 1
+        if not self.held[peer.block]:
+            del self.held[peer.block]
 
 
 class Admission:
@@ -28,26 +63,37 @@ class Admission:
         client is its /64 (Peer.block).
     exceptions: clients whose own number is not limited (smtpd_client_event_limit_exceptions). They count in the whole.
     report: told of a refusal once, until that client, or the house, is below its limit again.
+    anvil: how often each may come; None: as often as it likes.
     """
 
-    def __init__(self, service: str, capacity: Capacity, per_client: int, exceptions: Networks, report: Report) -> None:
+    def __init__(
+        self,
+        service: str,
+        capacity: Capacity,
+        per_client: int,
+        exceptions: Networks,
+        report: Report,
+        anvil: Anvil | None = None,
+    ) -> None:
         self._service = service
         self._capacity = capacity
         self._per_client = per_client
         self._exceptions = exceptions
         self._report = report
+        self._comes: Callable[[Peer], bool] = (lambda peer: True) if anvil is None else anvil.connection
         self._clients: Counter[str] = Counter()
         self._told: set[str] = set()
         self._told_full = False
 
     def admit(self, peer: Peer) -> Status | None:
         """None lets the client in, and ``leave`` must follow when it goes. A Status says why not; nothing follows."""
-        if self._capacity.taken >= self._capacity.limit:
+        often = not self._comes(peer)  # counted whatever else is wrong
+        if not self._capacity.has_room_for(peer):
             if not self._told_full:
                 self._told_full = True
                 self._report(
                     "warning: {limit} connections (max_connections) are in use; {service} refuses more",
-                    limit=self._capacity.limit,
+                    limit=self._capacity.taken,
                     service=self._service,
                 )
             return Status(421, "4.7.0", "Error: too many connections; try again later")
@@ -61,16 +107,18 @@ class Admission:
                     client=peer.host,
                     service=self._service,
                 )
-            return Status(421, "4.7.0", f"Error: too many connections from {peer.host}")
-        self._capacity.taken += 1
-        self._told_full = False
+            return _too_many(peer)
+        if often:
+            return _too_many(peer)
+        self._told_full = self._told_full and not self._capacity.has_room_for_all
+        self._capacity.take(peer)
         self._clients[client] += 1
         return None
 
     def leave(self, peer: Peer) -> None:
         """A connection that was admitted is over."""
         client = peer.block
-        self._capacity.taken -= 1
+        self._capacity.give_back(peer)
         self._clients[client] -= 1
         self._told.discard(client)
         if not self._clients[client]:
@@ -79,3 +127,7 @@ class Admission:
     def _is_limited(self, peer: Peer) -> bool:
         # A UNIX socket has no address: whoever may open it is this machine's own.
         return self._per_client > 0 and peer.host != "" and peer.host not in self._exceptions
+
+
+def _too_many(peer: Peer) -> Status:
+    return Status(421, "4.7.0", f"Error: too many connections from {peer.host}")

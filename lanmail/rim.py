@@ -15,27 +15,34 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from lanmail.network import Peer, parse_ip
-from lanmail.wire.conversation import Conversation, Event
+from lanmail.network import Peer
+from lanmail.wire.conversation import OUTPUT_HIGH_WATER, Conversation, Event
+from lanmail.wire.patience import Patience
 
 # How long a goodbye may take before the connection is cut: a peer that does not read would hold it for ever.
 GRACE = 10.0
+# Postfix's smtpd_min_data_rate: the least at which a message may come, in octets a second.
+LEAST_RATE = 500
+# Where a client's time was over just as our turn came, how often it is looked whether it is the client's again.
+LOOK_AGAIN = 1.0
 
 
 def peer_of(transport: Any) -> Peer:
-    """Both ends of a connection, IPv4 addresses in their plain form also on a dual-stack socket."""
+    """Both ends of a connection. Of one that a proxy announced, the client's and the proxy's side towards it (proxied.py)."""
     there, here = transport.getPeer(), transport.getHost()
     return Peer(
-        _plain(getattr(there, "host", "")),
+        getattr(there, "host", ""),
         getattr(there, "port", 0),
-        _plain(getattr(here, "host", "")),
+        getattr(here, "host", ""),
         getattr(here, "port", 0),
     )
 
 
-def _plain(host: str) -> str:
-    address = parse_ip(host)
-    return str(address) if address is not None else host
+def socket_of(transport: Any) -> Any:
+    """The transport that has the socket, where TLS or the header of a proxy stands between it and the conversation."""
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
 
 
 class Gone(Exception):
@@ -49,8 +56,11 @@ class Carrier(Generic[Event]):
     answer: called with each event; it must end by answering the conversation. While it has not finished nothing further
         is understood and no timer runs: it is our turn. If it raises, that is logged whole and the client is told
         "later" in the protocol's words.
-    idle: seconds of silence after which the conversation is timed out, for the state it is in.
+    idle: how many seconds of its own time the client has for whatever ends a request, or to take what we owe it; for the state that
+        the conversation is in. After that it is timed out.
     clock: any IReactorTime, so that tests need not wait.
+    least_rate: so many octets of a message win its client a second; 0: each octet, of anything, begins its time anew.
+    owed: so many octets that the client does not read are kept for it; then nothing is done for it until it reads.
     """
 
     def __init__(
@@ -61,6 +71,9 @@ class Carrier(Generic[Event]):
         idle: Callable[[], float],
         clock: IReactorTime,
         log: Logger,
+        *,
+        least_rate: int = LEAST_RATE,
+        owed: int = OUTPUT_HIGH_WATER,
     ) -> None:
         self._transport = transport
         self._conversation = conversation
@@ -79,8 +92,10 @@ class Carrier(Generic[Event]):
         self._room: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = False
-        self._active = clock.seconds()
-        self._seen_progress = 0
+        self._patience = Patience(clock.seconds)
+        self._least_rate = least_rate
+        self._owed = owed
+        self._seen_progress = self._seen_octets = 0
         self.closed: Deferred[None] = Deferred()
         """Fires when the connection is gone and nothing of it is under way any more."""
 
@@ -91,19 +106,21 @@ class Carrier(Generic[Event]):
         # Nagle would hold the last piece of an answer until the client's delayed acknowledgement: 40 ms a message.
         if hasattr(self._transport, "setTcpNoDelay"):
             self._transport.setTcpNoDelay(True)
+        self._bound_what_is_owed()
         self._transport.registerProducer(self, True)
         self._conversation.greet()
-        self._active = self._clock.seconds()
+        self._patience.run()
         self._arm(self._idle())
         self._pump()
 
     def handshaken(self) -> None:
         """The other end speaks TLS, and the conversation knows."""
         self._handshaking = False
-        self._active = self._clock.seconds()
         self._pump()
 
     def received(self, data: bytes) -> None:
+        if not self._least_rate:
+            self._patience.renew()
         self._conversation.receive(data)
         self._pump()
 
@@ -134,8 +151,7 @@ class Carrier(Generic[Event]):
     @property
     def silence(self) -> float:
         """Seconds since the client last said or took anything; 0 while it is our turn."""
-        ours = self._working and self._room is None
-        return 0.0 if ours or self._gone else self._clock.seconds() - self._active
+        return 0.0 if self._our_turn or self._gone else self._patience.spent
 
     # what an answer may use besides the conversation
 
@@ -148,6 +164,7 @@ class Carrier(Generic[Event]):
             return succeed(None)
         if self._room is None:
             self._room = Deferred()
+            self._patience.run()  # an answer that waits for its client to read is the client's matter
         return self._room
 
     def start_tls(self, contexts: object) -> None:
@@ -178,9 +195,10 @@ class Carrier(Generic[Event]):
 
     def resumeProducing(self) -> None:
         self._choked = False
-        self._active = self._clock.seconds()
+        self._patience.renew()
         if self._room is not None:
             room, self._room = self._room, None
+            self._patience.rest()
             room.callback(None)
         self._pump()
 
@@ -208,13 +226,12 @@ class Carrier(Generic[Event]):
                     continue
                 break
             self._working = True
+            self._patience.rest()
             answer = Deferred.fromCoroutine(self._answered(event))
             answer.addErrback(self._broken).addBoth(self._resume)
         if self._gone:
             return
-        if conversation.progress != self._seen_progress:
-            self._seen_progress = conversation.progress
-            self._active = self._clock.seconds()
+        self._reckon()
         if self._may_stop and not (self._working or conversation.closing):
             conversation.shut_down()
         self._flush()
@@ -222,6 +239,21 @@ class Carrier(Generic[Event]):
         over = conversation.closing or (self._heard_all and not self._choked)
         if over and not self._working:
             self._say_goodbye()
+
+    def _reckon(self) -> None:
+        """What the client has finished saying begins its time anew; a piece of a message is worth so much time as it is long."""
+        conversation = self._conversation
+        if conversation.progress != self._seen_progress:
+            self._seen_progress, self._seen_octets = conversation.progress, 0
+            self._patience.renew()
+        octets = conversation.text_octets
+        if octets is not None and self._least_rate:
+            self._patience.credit((octets - self._seen_octets) / self._least_rate)
+            self._seen_octets = octets
+
+    @property
+    def _our_turn(self) -> bool:
+        return self._working and self._room is None
 
     @property
     def _may_stop(self) -> bool:
@@ -243,11 +275,19 @@ class Carrier(Generic[Event]):
 
     def _resume(self, _: object) -> None:
         self._working = False
-        self._active = self._clock.seconds()
+        self._patience.run()
         if self._gone:
             self._finish()
         else:
             self._pump()
+
+    def _bound_what_is_owed(self) -> None:
+        self._conversation.output_limit = self._owed
+        transport = socket_of(self._transport)
+        if getattr(transport, "bufferSize", self._owed) != self._owed:
+            transport.bufferSize = (
+                self._owed
+            )  # twisted.internet.abstract.FileDescriptor: past it the producer is paused
 
     def _flush(self) -> None:
         # All replies of a turn in one write (RFC 2920, 3.2).
@@ -269,9 +309,10 @@ class Carrier(Generic[Event]):
 
     def _look_at_silence(self) -> None:
         self._timer = None
-        # While an answer is ours to give, no time runs against the client; while it does not read, it does.
-        remaining = self._idle() - self.silence
-        if remaining > 0:
+        remaining = self._idle() - self._patience.spent
+        if self._our_turn:
+            self._arm(max(remaining, LOOK_AGAIN))
+        elif remaining > 0:
             self._arm(remaining)
         elif self._room is not None:
             self.cut()  # in the middle of a letter nothing can be said

@@ -422,7 +422,7 @@ class LimitTests(FailureCase):
     def test_too_many_connections_of_one_client(self) -> None:
         server = self.watched(strangers())
         for port, refusal, expected in (
-            (server.smtp, "421 4.7.0 Error: too many connections from 127.0.0.9", 2),
+            (server.smtp, "421 4.7.0 srvlinux.iscb-corporation.com Error: too many connections from 127.0.0.9", 2),
             (server.pop3, "-ERR [SYS/TEMP] too many connections", 2),
         ):
             before = len(server.describe())

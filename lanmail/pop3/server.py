@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from lanmail.accounts.credentials import LoginCredentials
 from lanmail.admission import Admission
+from lanmail.anvil import UNLIMITED, Anvil
 from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import IMaildrop, Login, MessageGone, Torn, User
 from lanmail.mailbox.maildrop import MaildropInUse
@@ -27,16 +28,18 @@ from lanmail.maillog import Logger
 from lanmail.network import Peer
 from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, StartTls, TellUid
 from lanmail.pop3.marks import PIECE
-from lanmail.pop3.session import ERROR_LIMIT, STOPPING, Pop3Session
+from lanmail.pop3.session import ERROR_LIMIT, LOGIN_COMMANDS, LOGIN_TRIES, STOPPING, Pop3Session
 from lanmail.pop3.stock import StockMaildrop
-from lanmail.rim import Carrier, Gone, peer_of
+from lanmail.rim import Carrier, Gone, peer_of, socket_of
 from lanmail.status import DeliveryFailure
 from lanmail.twisted_mail import pop3
+from lanmail.wire.conversation import OUTPUT_HIGH_WATER
 from lanmail.wire.terms import Terms
 
-# RFC 1939, 3: an autologout timer is of at least ten minutes. Before the login nothing obliges us to be patient.
+# RFC 1939, 3: an autologout timer is of at least ten minutes. Before the login nothing obliges us to be patient, but with whoever
+# types the commands: three minutes for all of them is what Dovecot gives.
 TIMEOUT = 600.0
-LOGIN_TIMEOUT = 60.0
+LOGIN_TIMEOUT = 180.0
 # A client that has said nothing for so long, and comes again from the same address, has lost its first connection.
 TAKEOVER_AFTER = 30.0
 # A peer that is gone without a word is found after 30 + 4 * 15 = 90 s. TCP_USER_TIMEOUT would also find one that vanished
@@ -77,8 +80,18 @@ class LanPOP3(pop3.POP3):
             error_limit=factory.error_limit,
             refusal=refusal,
             terms=factory.terms(self.peer),
+            login_commands=factory.login_commands,
+            login_tries=factory.login_tries,
         )
-        self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
+        self._carrier = Carrier(
+            self.transport,
+            self.session,
+            self._answer,
+            self._patience,
+            factory.clock,
+            log,
+            owed=factory.unread_octets,
+        )
         self._attempt = b""  # whose password is being checked now
         self._retrieved = self._deleted = self._left = 0
         self._fetched: set[int] = set()
@@ -158,9 +171,9 @@ class LanPOP3(pop3.POP3):
         told: dict[str, Any] = {"user": event.username, "method": event.method, "rip": self.peer.host}
         self._attempt = event.username
         try:
+            self.factory.anvil.login(self.peer)
             _, mailbox, self._onLogout = await self.authenticateUserPASS(event.username, event.password)
-        except UnauthorizedLogin:
-            log.info("login failed: user=<{user}>, method={method}, rip={rip}", **told)
+        except UnauthorizedLogin:  # of which the log was told by whoever refused (accounts/checkers.py)
             self.session.refuse("Wrong user name or password", "AUTH")
             return
         except DeliveryFailure as trouble:
@@ -271,8 +284,7 @@ class LanPOP3(pop3.POP3):
         return turn
 
     def _keep_alive(self) -> None:
-        # At a port for TLS alone the socket is below what speaks TLS.
-        transport = getattr(self.transport, "transport", self.transport)
+        transport = socket_of(self.transport)
         if not (hasattr(transport, "setTcpKeepAlive") and hasattr(transport, "getHandle")):
             return  # a UNIX socket: its peer cannot vanish
         transport.setTcpKeepAlive(True)
@@ -315,7 +327,8 @@ class LanPOP3Factory(ServerFactory):
 
     portal: asked for IMaildrop, and for Twisted's own IMailbox where a realm has nothing better.
     clock: any IReactorTime. banner: the greeting behind ``+OK ``, without ``<``.
-    login_timeout, timeout: seconds of silence before and after the login. takeover_after: see ``wanted``.
+    login_timeout: how many seconds a client has for all it says up to the login. timeout: for each thing after it. takeover_after:
+    see ``wanted``. anvil: how often each client may log in.
     terms: what a client may do, by where it is and whether it speaks TLS. contexts: for STLS, as ITLSTransport takes them. A connection
     that comes in wrapped in TLS is one of the same kind.
     """
@@ -336,6 +349,10 @@ class LanPOP3Factory(ServerFactory):
         timeout: float = TIMEOUT,
         takeover_after: float = TAKEOVER_AFTER,
         error_limit: int = ERROR_LIMIT,
+        login_commands: int = LOGIN_COMMANDS,
+        login_tries: int = LOGIN_TRIES,
+        unread_octets: int = OUTPUT_HIGH_WATER,
+        anvil: Anvil = UNLIMITED,
         terms: Callable[[Peer], Terms] = lambda peer: Terms(login=True),
         contexts: object = None,
     ) -> None:
@@ -347,6 +364,10 @@ class LanPOP3Factory(ServerFactory):
         self.timeout = timeout
         self.takeover_after = takeover_after
         self.error_limit = error_limit
+        self.login_commands = login_commands
+        self.login_tries = login_tries
+        self.unread_octets = unread_octets
+        self.anvil = anvil
         self.terms = terms
         self.contexts = contexts
         self.connections: Connections[LanPOP3] = Connections(clock)

@@ -21,7 +21,9 @@ MAX_COMMAND = 512
 # Postfix's smtpd_hard_error_limit; mail programs make none at all.
 ERROR_LIMIT = 20
 # Before the login there is little to say: a client that tries every mechanism it knows says a dozen things.
-PATIENCE = 100
+LOGIN_COMMANDS = 100
+# Two mechanisms, and a person who mistypes once.
+LOGIN_TRIES = 4
 # A person reads this in a window of their mail program.
 NOT_IN_CLEAR = (
     "[AUTH] Passwords are not taken in clear here: set your mail program to STARTTLS (or SSL/TLS), and try again"
@@ -37,6 +39,7 @@ class Pop3Session(Conversation[Event]):
     banner: what stands behind the first ``+OK ``. It must not hold ``<``, which would announce APOP (RFC 1939, 7).
     implementation: what CAPA says we are.
     error_limit: after so many the conversation ends; a login forgives those before it. terms: what the client may do.
+    login_commands: the most there may be before a login. login_tries: so many refused ones end the conversation.
     refusal: said instead of the banner, and all there is then (too many connections).
     """
 
@@ -48,6 +51,8 @@ class Pop3Session(Conversation[Event]):
         error_limit: int = ERROR_LIMIT,
         refusal: str = "",
         terms: Terms = Terms(login=True),  # noqa: B008
+        login_commands: int = LOGIN_COMMANDS,
+        login_tries: int = LOGIN_TRIES,
     ) -> None:
         super().__init__()
         assert "<" not in banner, "a banner with < in it announces APOP"
@@ -58,7 +63,9 @@ class Pop3Session(Conversation[Event]):
         self._terms = terms
         self._secure = False
         self._errors = 0
-        self._commands_before_login = 0
+        self._login_commands = login_commands
+        self._login_tries = login_tries
+        self._commands_before_login = self._failed_logins = 0
         self._username: bytes | None = None
         self._mechanism = ""
         self._exchange: Exchange | None = None
@@ -72,6 +79,10 @@ class Pop3Session(Conversation[Event]):
     def is_open(self) -> bool:
         """Somebody is logged in, and has a maildrop open."""
         return self._marks is not None
+
+    @property
+    def _is_progress(self) -> bool:
+        return self.is_open  # until then all commands together have one time
 
     # what the rim says of its own accord
 
@@ -97,6 +108,7 @@ class Pop3Session(Conversation[Event]):
         """To Authenticate: the maildrop is open and holds letters of so many octets each."""
         self._answer_given()
         self._marks = Marks(octets)
+        self.progress += 1
         self._errors = 0
         self._ok(f"Mailbox open, {len(octets)} messages")
 
@@ -109,7 +121,7 @@ class Pop3Session(Conversation[Event]):
             # RFC 1939, 6: also after an error the connection is closed.
             self._end("nothing was deleted", text)
         elif isinstance(event, Authenticate):
-            self._error(text)
+            self._login_refused(text, counts=code == "AUTH")
         else:
             self._line(f"-ERR {text}")
 
@@ -190,7 +202,7 @@ class Pop3Session(Conversation[Event]):
     def _command(self, line: bytes | TooLong) -> Event | Turn:
         if not self.is_open:
             self._commands_before_login += 1
-            if self._commands_before_login > PATIENCE:
+            if self._commands_before_login > self._login_commands:
                 return self._end("too many commands before a login", "Too many commands before a login")
         if isinstance(line, TooLong):
             return self._error("The line is too long")
@@ -332,6 +344,13 @@ class Pop3Session(Conversation[Event]):
         return self._ok(str(self._open.highest))
 
     # within
+
+    def _login_refused(self, text: str, *, counts: bool) -> Turn:
+        """counts: the name or the password was wrong; what is only put off was no failure."""
+        self._failed_logins += counts
+        if self._failed_logins >= self._login_tries:
+            return self._end("too many failed logins", f"{text}; that was one try too many")
+        return self._error(text)
 
     @property
     def _open(self) -> Marks:

@@ -20,4 +20,8 @@ class SmtpLimits:
     hard_error_limit: int = 20
     error_sleep_time: float = 1.0
     junk_command_limit: int = 100  # of RSET, NOOP, VRFY, HELP, EHLO between messages; each further one is an error
-    timeout: float = 300.0
+    timeout: float = 300.0  # for a whole command, or for a client to take what it is answered
+    per_request_deadline: bool = True  # no: each octet begins the time anew
+    min_data_rate: int = 500  # octets of a message that win its client a second
+    login_tries: int = 4  # so many refused ones end the connection
+    unread_octets: int = 65536  # of answers, past which a client is not served until it reads

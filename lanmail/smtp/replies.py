@@ -68,6 +68,10 @@ def too_many_errors(hostname: str) -> Status:
     return Status(421, "4.7.0", f"{hostname} Error: too many errors")
 
 
+def too_many_logins(hostname: str) -> Status:
+    return Status(421, "4.7.0", f"{hostname} Error: too many failed logins")
+
+
 def timed_out(hostname: str) -> Status:
     return Status(421, "4.4.2", f"{hostname} Error: timeout exceeded")
 

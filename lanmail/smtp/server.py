@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from lanmail.accounts.credentials import LoginCredentials
 from lanmail.admission import Admission
+from lanmail.anvil import UNLIMITED, Anvil
 from lanmail.connections import STOP_LIMIT, Connections
 from lanmail.interfaces import Greeting, Incoming, ITransactions, Login
 from lanmail.maillog import Logger
@@ -71,7 +72,17 @@ class LanSMTP(smtp.ESMTP):
             refusal=self._refusal,
             refused=factory.refused,
         )
-        self._carrier = Carrier(self.transport, self.session, self._answer, self._patience, factory.clock, log)
+        limits = factory.limits
+        self._carrier = Carrier(
+            self.transport,
+            self.session,
+            self._answer,
+            self._patience,
+            factory.clock,
+            log,
+            least_rate=limits.min_data_rate if limits.per_request_deadline else 0,
+            owed=limits.unread_octets,
+        )
         factory.connections.opened(self)
         self._carrier.closed.addCallback(self._over).addErrback(_broken)
         self._carrier.start()
@@ -127,10 +138,12 @@ class LanSMTP(smtp.ESMTP):
         try:
             match event:
                 case Mail(sender, parameters):
+                    self.factory.anvil.message(self.peer)
                     greeting = self.session.greeting or Greeting("", extended=False)
                     transactions = await self._anybody()
                     await transactions.begin(sender, parameters, greeting, self.peer)
                 case Recipient(address, parameters):
+                    self.factory.anvil.recipient(self.peer)
                     await self._avatar.recipient(address, parameters)
                 case Data():
                     self._incoming = self._avatar.data()
@@ -141,6 +154,7 @@ class LanSMTP(smtp.ESMTP):
                 case Reset():
                     self._forget()
                 case Auth():
+                    self.factory.anvil.login(self.peer)
                     await self._log_in(event)
                 case StartTls():
                     self._forget()
@@ -236,7 +250,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
     """Makes a LanSMTP for every connection, and knows those that are open.
 
     portal: asked for ITransactions, and for Twisted's own IMessageDelivery where a realm has nothing better.
-    hostname: ``myhostname``. banner: what follows ``220 ``. clock: any IReactorTime.
+    hostname: ``myhostname``. banner: what follows ``220 ``. clock: any IReactorTime. anvil: how often each client may do what.
     terms: what a client may do, by where it is and whether it speaks TLS. contexts: for STARTTLS, as ITLSTransport takes them.
     A connection that comes in wrapped in TLS is one of the same kind.
     refused: is told every reply that says no: client, verb, status.
@@ -255,6 +269,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         limits: SmtpLimits,
         admission: Admission,
         clock: IReactorTime,
+        anvil: Anvil = UNLIMITED,
         terms: Callable[[Peer], Terms] = lambda peer: Terms(),
         contexts: object = None,
         refused: Callable[[str, str, Status], None] = lambda client, verb, status: None,
@@ -267,6 +282,7 @@ class LanSMTPFactory(smtp.SMTPFactory):
         self.limits = limits
         self.admission = admission
         self.clock = clock
+        self.anvil = anvil
         self.terms = terms
         self.contexts = contexts
         self.refused = refused
@@ -282,7 +298,9 @@ class LanSMTPFactory(smtp.SMTPFactory):
         """Why this client cannot come in now; None where it is in, and is counted until it is ``gone``."""
         if self.connections.stopping:
             return replies.shutting_down(self.hostname)
-        return self.admission.admit(connection.peer)
+        refusal = self.admission.admit(connection.peer)
+        # RFC 5321, 4.2.3: behind 421 stands who says it.
+        return refusal and replace(refusal, text=f"{self.hostname} {refusal.text}")
 
     def stop(self, time_limit: float = STOP_LIMIT) -> Deferred[None]:
         """Connections.stop."""

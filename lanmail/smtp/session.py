@@ -75,6 +75,7 @@ class SmtpSession(Conversation[Event]):
         self._verb = "CONNECT"
         self._errors = 0
         self._junk = 0
+        self._failed_logins = 0
         self._secret = False  # a client that does not listen may say passwords where a command should stand
         self._verbs: dict[str, Callable[[bytes], Event | Turn]] = {
             "HELO": self._helo,
@@ -138,6 +139,7 @@ class SmtpSession(Conversation[Event]):
                 assert self._text is not None
                 self._text.verdict = status
             case Auth(mechanism, username):
+                self._failed_logins += status == replies.AUTH_FAILED  # what is only put off was no failure
                 self._story.login_failed(mechanism, username, status)
                 self._refused(status)
             case Recipient() | EndOfMessage() if told:
@@ -155,6 +157,7 @@ class SmtpSession(Conversation[Event]):
         if self._awaiting:  # not so where TLS began before anything was said
             self._answered()
         self._input.discard()
+        self.progress += 1
         self._terms = terms
         self._secure = True
         self.greeting = None
@@ -167,7 +170,15 @@ class SmtpSession(Conversation[Event]):
         else:
             self.refuse(replies.AUTH_LATER if isinstance(self._asked, Auth) else replies.BROKEN, told=False)
 
-    # what the rim says
+    # what the rim asks and says
+
+    @property
+    def text_octets(self) -> int | None:
+        return None if self._text is None else self._text.octets
+
+    @property
+    def _is_progress(self) -> bool:
+        return self._text is None  # a piece of a message wins its client only as much time as it is long
 
     @property
     def in_command(self) -> bool:
@@ -212,6 +223,10 @@ class SmtpSession(Conversation[Event]):
         if self._errors >= self._limits.hard_error_limit:
             self._story.too_many_errors(self._verb)
             return self._goodbye(replies.too_many_errors(self._hostname))
+        if self._failed_logins >= self._limits.login_tries:
+            # The last refusal was said: a 421 in its place would be taken for "later", and the same password tried again.
+            self._story.too_many_errors(self._verb)
+            return self._goodbye(replies.too_many_logins(self._hostname))
         if self._text is not None:
             return self._read_text(self._text)
         line = self._input.line(self._limits.line_length_limit if self._exchange is None else sasl.MAX_LINE)

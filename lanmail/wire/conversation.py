@@ -38,7 +38,9 @@ class Conversation(Generic[Event]):
         self.closing = False
         """Nothing will be said or understood any more: send what is left and close."""
         self.progress = 0
-        """Grows with every step that a client who means it would make; an idle timer compares it."""
+        """Grows with everything that a client has finished saying: from then on its time begins anew (rim.py)."""
+        self.output_limit = OUTPUT_HIGH_WATER
+        """Octets of answers of one turn, past which they are sent before anything else is understood."""
 
     # what the rim does
 
@@ -56,7 +58,8 @@ class Conversation(Generic[Event]):
             step = self._advance()
             if step is Turn.STARVED:
                 return None
-            self.progress += 1
+            if self._is_progress:
+                self.progress += 1
             if not isinstance(step, Turn):
                 self._awaiting = True
                 return step
@@ -76,12 +79,17 @@ class Conversation(Generic[Event]):
 
     @property
     def congested(self) -> bool:
-        return self._output_size > OUTPUT_HIGH_WATER
+        return self._output_size > self.output_limit
 
     @property
     def full(self) -> bool:
         """So much input waits that the rim should stop reading."""
         return len(self._input) > INPUT_HIGH_WATER
+
+    @property
+    def text_octets(self) -> int | None:
+        """How much has come of a text whose length only the client knows (a message); None where none is coming."""
+        return None
 
     @property
     def in_command(self) -> bool:
@@ -110,6 +118,11 @@ class Conversation(Generic[Event]):
     def _advance(self) -> Event | Turn:
         """Understand the next piece of input."""
         raise NotImplementedError
+
+    @property
+    def _is_progress(self) -> bool:
+        """Whether what was just understood ends something, so that the client's time begins anew."""
+        return True
 
     def _send(self, data: bytes) -> None:
         self._output.append(data)

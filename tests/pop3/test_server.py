@@ -533,9 +533,14 @@ class LogTests(InMemory):
             self.assertNotIn("naël", line)
             self.assertNotIn("na\\xc3", line)
 
-    def test_a_refused_login_is_one_line_with_the_name_made_printable(self) -> None:
-        client = self.connect()
+    def test_of_a_refused_login_the_log_hears_from_whoever_refused_it_and_not_again(self) -> None:
+        self.connect().say(b"USER nel", b"PASS x")
+        self.assertEqual([line for line in self.log.lines if "login" in line], [])
+
+    def test_a_login_that_is_put_off_is_one_line_with_the_name_made_printable(self) -> None:
+        client = self.connect(slow=True)
         client.say(b"USER \x1b[2Jnel\rlogin: user=<root>", b"PASS x")
+        self.accounts.answer(trouble=FULL)
         lines = [line for line in self.log.lines if line.startswith("login failed")]
         self.assertEqual(len(lines), 1)
         self.assertTrue(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, TellUid
-from lanmail.pop3.session import MAX_COMMAND, PATIENCE, Pop3Session
+from lanmail.pop3.session import LOGIN_COMMANDS, MAX_COMMAND, Pop3Session
 
 TEXTS = (b"Subject: 1\r\n\r\n.\r\n..dots\r\nend\r\n", b"Subject: 2\r\n\r\n" + b".line\r\n" * 50, b"")
 
@@ -309,7 +309,7 @@ class LimitTests(SynchronousTestCase):
 
     def test_nobody_asks_for_capabilities_for_ever_instead_of_logging_in(self) -> None:
         client = Conversed()
-        for _ in range(PATIENCE):
+        for _ in range(LOGIN_COMMANDS):
             self.assertFalse(client.session.closing)
             client.line(b"CAPA")
         client.line(b"CAPA")

@@ -359,15 +359,94 @@ class SilenceTests(SynchronousTestCase):
         door.clock.advance(0)
         self.assertEqual(door.avatar.incoming[0].ended, "abort")
 
-    def test_each_piece_of_a_message_begins_the_silence_anew(self) -> None:
-        door = Door(SmtpLimits(timeout=300, message_size_limit=20))
+    def test_a_message_that_comes_slower_than_the_least_rate_is_given_up_in_the_end(self) -> None:
+        """It may be slower for a while: what counts is the time that it took more than it should have."""
+        door = Door(SmtpLimits(timeout=300, min_data_rate=500, message_size_limit=0))
         client = door.connect()
         client.say(BEGIN)
-        for _ in range(10):
-            client.say(b"12345\r\n")
-            door.clock.advance(299)
-        client.say(b".\r\n")
+        said(client)
+        for _ in range(598):  # half of the rate costs half a second every second
+            client.say(b"x" * 250)
+            door.clock.advance(1)
+        self.assertEqual(said(client), [])
+        door.clock.advance(1.1)
+        self.assertEqual(said(client), [f"421 4.4.2 {HOSTNAME} Error: timeout exceeded"])
+
+    def test_a_message_at_the_least_rate_may_take_as_long_as_it_likes(self) -> None:
+        door = Door(SmtpLimits(timeout=300, min_data_rate=500, message_size_limit=100))
+        client = door.connect()
+        client.say(BEGIN)
+        for _ in range(1000):  # refused long since, and still read to its end
+            client.say(b"x" * 500)
+            door.clock.advance(1)
+        client.say(b"\r\n.\r\n")
         self.assertEqual(codes(client)[-1], "552 5.3.4")
+
+    def test_nothing_is_saved_up_by_coming_fast(self) -> None:
+        door = Door(SmtpLimits(timeout=300, min_data_rate=500, message_size_limit=0))
+        client = door.connect()
+        client.say(BEGIN + b"x" * 1_000_000)
+        said(client)
+        door.clock.advance(299)
+        self.assertEqual(said(client), [])
+        door.clock.advance(1)
+        self.assertEqual(codes(client), ["421 4.4.2"])
+
+    def test_a_message_begins_with_all_the_time_that_a_command_has(self) -> None:
+        door = Door(SmtpLimits(timeout=300))
+        client = door.connect()
+        client.say(b"EHLO c\r\nMAIL FROM:<julien@x>\r\nRCPT TO:<nel@x>\r\n")
+        door.clock.advance(299)
+        client.say(b"DATA\r\n")
+        door.clock.advance(299)
+        client.say(b"Hello\r\n.\r\n")
+        door.clock.advance(299)
+        client.say(b"QUIT\r\n")
+        self.assertEqual(codes(client)[-2:], ["250 2.0.0", "221 2.0.0"])
+
+    def test_the_time_in_which_we_do_not_read_is_ours(self) -> None:
+        door = Door(SmtpLimits(timeout=300, min_data_rate=500))
+        waiting: list[Deferred[None]] = []
+        avatar = RememberingTransactions()
+        avatar.waits["write"] = lambda: waiting.append(Deferred()) or waiting[-1]  # type: ignore[func-returns-value]
+        door.realm.make = lambda name: avatar
+        client = door.connect()
+        client.say(BEGIN)
+        door.clock.advance(200)
+        client.say(b"a piece, ")
+        door.clock.pump([100] * 20)  # the disk is slow
+        waiting.pop().callback(None)
+        said(client)
+        door.clock.advance(99)
+        self.assertEqual(said(client), [])
+        door.clock.advance(2)
+        self.assertEqual(codes(client), ["421 4.4.2"])
+
+    def test_without_a_deadline_each_octet_begins_the_time_anew(self) -> None:
+        door = Door(SmtpLimits(timeout=300, per_request_deadline=False))
+        client = door.connect()
+        for octet in b"NOOP\r\n":
+            client.say(bytes((octet,)))
+            door.clock.advance(299)
+        client.say(BEGIN)
+        for _ in range(10):
+            client.say(b"x")
+            door.clock.advance(299)
+        client.say(b"\r\n.\r\n")
+        self.assertEqual((codes(client)[-1], client.disconnecting), ("250 2.0.0", False))
+        door.clock.advance(300)
+        self.assertEqual(codes(client), ["421 4.4.2"])
+
+    def test_an_octet_a_minute_holds_nothing(self) -> None:
+        for before, drip in ((b"", b"NOOP"), (BEGIN, b"Hello"), (b"EHLO c\r\nAUTH LOGIN\r\n", b"anVsaWVu")):
+            door = Door(SmtpLimits(timeout=300), offer_auth=True)
+            client = door.connect()
+            client.say(before)
+            for minute in range(6):
+                self.assertEqual(client.disconnecting, minute > 4, before)
+                client.say(drip[minute % len(drip) :][:1])
+                door.clock.advance(60.1)
+            self.assertEqual(codes(client)[-1], "421 4.4.2", before)
 
     def test_no_time_runs_while_a_message_is_being_stored(self) -> None:
         door = Door(SmtpLimits(timeout=300))
@@ -403,7 +482,7 @@ class DoorTests(SynchronousTestCase):
         first, second = door.connect(), door.connect()
         third = MemoryTransport(door.clock, "192.168.1.5")
         third.connect(door.factory.buildProtocol(third.getPeer()))
-        self.assertEqual(said(third), ["421 4.7.0 Error: too many connections from 192.168.1.5"])
+        self.assertEqual(said(third), [f"421 4.7.0 {HOSTNAME} Error: too many connections from 192.168.1.5"])
         self.assertTrue(third.disconnecting)
         door.clock.advance(0)
         self.assertEqual(door.capacity.taken, 2)
