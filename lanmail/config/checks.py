@@ -51,7 +51,7 @@ def _whole(settings: Settings) -> Iterator[Problem]:
             settings, "mailbox_size_limit", f"{limit} is less than message_size_limit ({message or 'no limit'})"
         )
     yield from _recipients(settings)
-    for severity, name, text in (*tls_findings(settings), *_no_tls_yet(settings)):
+    for severity, name, text in tls_findings(settings):
         yield _problem(severity, settings, name, text)
     # RFC 5321, 4.2: a client that looks for loops compares the first word with its own name.
     if settings.smtpd_banner.split()[:1] != [settings.myhostname]:
@@ -69,12 +69,6 @@ def _ports(settings: Settings) -> Iterator[Problem]:
         port = settings.values[name]
         if port and not unused.get(name) and taken.setdefault(port, name) != name:
             yield _error(settings, name, f"{port} is {taken[port]} too")
-
-
-def _no_tls_yet(settings: Settings) -> Iterator[tuple[Severity, str, str]]:
-    """What is asked for and not done."""
-    if settings.tls_legacy_clients:
-        yield Severity.ERROR, "tls_legacy_clients", "it is not there yet; off is the only value for now"
 
 
 def _recipients(settings: Settings) -> Iterator[Problem]:

@@ -114,7 +114,7 @@ def check_old(chain: Chain) -> None:
     except (SSL.Error, ValueError):
         pass
     version = SSL.SSLeay_version(SSL.SSLEAY_VERSION).decode("ascii", "replace")
-    raise CannotServe(f"{version}, which Python uses here, has no TLS 1.0 any more")
+    raise CannotServe(f"tls_legacy_clients: {version}, which Python uses here, has no TLS 1.0 any more")
 
 
 def _step(one: SSL.Connection, other: SSL.Connection) -> None:

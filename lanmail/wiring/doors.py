@@ -44,7 +44,9 @@ CERTIFICATES_CHANGED = 10.0
 CERTIFICATES_DUE = 3600.0
 # Where passwords are what a port is for, and its parameters; what is spoken where nobody listens without a certificate.
 SUBMISSION = ("submission_port", "submissions_port")
-NEED_TLS = ("submission", "submissions", "pop3s")
+# OLD_SMTPS: at the port of tls_legacy_clients, under TLS 1.0 too.
+OLD_SMTPS = "smtps-old"
+NEED_TLS = ("submission", "submissions", "pop3s", OLD_SMTPS)
 
 
 def open_ports(settings: Settings) -> list[Listening]:
@@ -55,6 +57,7 @@ def open_ports(settings: Settings) -> list[Listening]:
         ("pop3s", settings.pop3s_port, "pop3s_port"),
         ("submission", settings.submission_port, "submission_port"),
         ("submissions", settings.submissions_port, "submissions_port"),
+        (OLD_SMTPS, settings.tls_legacy_clients, "tls_legacy_clients"),
     ]
     ports: list[Listening] = []
     try:
@@ -173,7 +176,12 @@ class Doors:
         if protocol == "submission":
             return self.submission
         assert self._certificates is not None  # or nobody would listen at the port
-        within = self.pop3 if protocol == "pop3s" else self.submission
+        if protocol == OLD_SMTPS:
+            # Who may do what is as at smtp_port: such a device may send without a password where its address may.
+            old = self._certificates.old_devices
+            assert old is not None
+            return TLSMemoryBIOFactory(old, False, self.smtp, self._place.reactor)
+        within: ServerFactory = self.pop3 if protocol == "pop3s" else self.submission
         return TLSMemoryBIOFactory(self._certificates.mandatory, False, within, self._place.reactor)
 
     def _listen_on(self, description: str, factory: ServerFactory) -> None:
@@ -240,12 +248,14 @@ class Doors:
                 versions=Versions.of(settings.smtpd_tls_protocols),
                 mandatory_versions=Versions.of(settings.smtpd_tls_mandatory_protocols),
                 handshake_limit=settings.smtpd_starttls_timeout,
+                old=bool(settings.tls_legacy_clients),
             )
         except (DoesNotFit, CannotServe) as trouble:
             raise CannotStart(str(trouble)) from trouble
         except KeepingTrouble as trouble:
             asked = [name for name in SUBMISSION if settings.values[name] and not settings.written[name].is_default]
-            if settings.pop3s_port or asked or settings.smtpd_tls_security_level == "encrypt":
+            needed = settings.pop3s_port or settings.tls_legacy_clients
+            if needed or asked or settings.smtpd_tls_security_level == "encrypt":
                 raise CannotStart(str(trouble)) from trouble
             self.warnings.append(f"there is no TLS, and so no submission: {trouble}")
             return None

@@ -8,11 +8,12 @@ import shutil
 import smtplib
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import Server, free_port, mail_owner, need, wait_for
+from tests.live import ROOT, Server, free_port, mail_owner, need, wait_for
 from tests.rights.test_trusted import folder_of_root
 
 LIMIT = 20
@@ -22,9 +23,12 @@ LETTER = b"Subject: secret\r\n\r\nBonjour.\r\n"
 class TlsTests(SynchronousTestCase):
     def server(self, extra: str = "") -> Server:
         """extra: lines of main.cf, in which FOLDER is the server's, where ``mail_owner`` may read too."""
-        self.pop3s = free_port()
+        self.pop3s, self.submission, self.submissions = free_port(), free_port(), free_port()
+        ports = (
+            f"pop3s_port = {self.pop3s}\nsubmission_port = {self.submission}\nsubmissions_port = {self.submissions}\n"
+        )
         folder = Path(self.mktemp()).resolve()
-        server = Server(str(folder), f"pop3s_port = {self.pop3s}\n{extra.replace('FOLDER', str(folder))}")
+        server = Server(str(folder), ports + extra.replace("FOLDER", str(folder)))
         self.addCleanup(server.stop)
         return server.start()
 
@@ -111,6 +115,68 @@ class TlsTests(SynchronousTestCase):
         os.replace(folder / "live/new", link)
         wait_for(lambda: self.shown(server) != first, server.describe)
         self.assertNotIn("warning: smtpd_tls", server.describe())
+
+    # devices that are too old
+
+    def test_an_old_device_sends_at_a_port_of_its_own_and_what_that_costs_is_said(self) -> None:
+        port = free_port()
+        server = self.server(f"tls_legacy_clients = {port}\n")
+        for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            with smtplib.SMTP_SSL("127.0.0.1", port, timeout=LIMIT, context=self.of_age(version)) as client:
+                client.ehlo()
+                self.assertNotIn("starttls", client.esmtp_features)
+                client.login("nel", "secret-of-nel")
+                client.sendmail("nel@iscb-corporation.com", ["nel@iscb-corporation.com"], LETTER)
+        self.assertEqual(server.mailbox("nel").count(b"with ESMTPSA id"), 4)
+        log = server.describe()
+        self.assertIn(f"tls_legacy_clients: at port {port} TLS 1.0 is good enough: whoever can read and change", log)
+        self.assertIn(f"listening: smtps-old on 127.0.0.1:{port}", log)
+        self.assertRegex(log, r"TLS connection established from .*: TLSv1 with cipher ECDHE-RSA-AES")
+        self.assertNotIn("Traceback", log)
+
+    def test_the_other_ports_refuse_what_is_older_than_today(self) -> None:
+        server = self.server(f"tls_legacy_clients = {free_port()}\n")
+        for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+            with smtplib.SMTP("127.0.0.1", server.smtp, timeout=LIMIT) as client:
+                self.assertRaises(ssl.SSLError, client.starttls, context=self.of_age(version))
+            box = poplib.POP3("127.0.0.1", server.pop3, timeout=LIMIT)
+            self.assertRaises(ssl.SSLError, box.stls, context=self.of_age(version))
+            self.assertRaises(
+                ssl.SSLError, poplib.POP3_SSL, "127.0.0.1", self.pop3s, timeout=LIMIT, context=self.of_age(version)
+            )
+            with smtplib.SMTP("127.0.0.1", self.submission, timeout=LIMIT) as client:
+                self.assertRaises(ssl.SSLError, client.starttls, context=self.of_age(version))
+            self.assertRaises(
+                ssl.SSLError,
+                smtplib.SMTP_SSL,
+                "127.0.0.1",
+                self.submissions,
+                timeout=LIMIT,
+                context=self.of_age(version),
+            )
+        self.assertNotIn("Traceback", server.describe())
+
+    def test_where_openssl_has_no_old_version_any_more_nothing_is_started(self) -> None:
+        server = Server(self.mktemp(), f"tls_legacy_clients = {free_port()}\n")
+        program = (
+            "import sys; from OpenSSL import SSL; SSL.Connection.get_protocol_version = lambda _: SSL.TLS1_2_VERSION;"
+            f" sys.argv[1:] = ['lanmail', '--config', {str(server.main_cf)!r}]; import runpy; runpy.run_module('twisted', run_name='__main__')"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
+        self.assertNotEqual(ended.returncode, 0)
+        self.assertRegex(
+            ended.stdout + ended.stderr, "tls_legacy_clients: OpenSSL .*, which Python uses here, has no TLS 1.0"
+        )
+        self.assertNotIn("Traceback", ended.stderr)
+
+    def of_age(self, version: ssl.TLSVersion) -> ssl.SSLContext:
+        """A client that speaks this version alone, and takes what it is shown, as such devices do."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = context.maximum_version = version
+        return context
 
     def bought(self, path: Path) -> Path:
         """A key and a certificate for it that somebody else made, in one file."""

@@ -117,7 +117,7 @@ class ContextTests(SynchronousTestCase):
         self.patch(openssl, "make_context", lambda chains, _versions: whole(chains, Versions.TODAY))
         with self.assertRaises(CannotServe) as caught:
             check_old(chain())
-        self.assertRegex(str(caught.exception), r"\AOpenSSL [0-9.]+.* has no TLS 1\.0 any more\Z")
+        self.assertRegex(str(caught.exception), r"\Atls_legacy_clients: OpenSSL [0-9.]+.* has no TLS 1\.0 any more\Z")
 
     def test_a_replaced_certificate_is_shown_to_the_next_and_the_others_stay(self) -> None:
         toy = self.toy(chain())
