@@ -77,7 +77,7 @@ def certificate_in(text: bytes) -> x509.Certificate:
     """The first. Raises NotACertificate."""
     try:
         return x509.load_pem_x509_certificate(text)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise NotACertificate("no certificate in it") from None
 
 
@@ -107,7 +107,7 @@ def names_of(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[IPAd
     """The names and the addresses that it is for. The common name counts for nobody any more (RFC 9525, 2)."""
     try:
         found = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         return (), ()
     assert isinstance(found, x509.SubjectAlternativeName)
     addresses = [one for one in found.get_values_for_type(x509.IPAddress) if hasattr(one, "packed")]

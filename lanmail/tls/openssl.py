@@ -70,7 +70,7 @@ def make_context(chains: Sequence[Chain], versions: Versions, told: Told | None 
         if told is not None:
             context.set_info_callback(told)
     # Where they read the same octets, cryptography, pyOpenSSL and OpenSSL do not stumble over the same things, and each has its own word.
-    except (SSL.Error, crypto.Error, UnsupportedAlgorithm, ValueError, TypeError) as error:
+    except (SSL.Error, crypto.Error, UnsupportedAlgorithm, x509.InvalidVersion, ValueError, TypeError) as error:
         raise CannotServe(_reason(error)) from None
     return context
 
