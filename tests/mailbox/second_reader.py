@@ -68,7 +68,7 @@ def is_separator(line: bytes) -> bool:
         line = line[:-1]
     if len(line) > 1024 or not line.startswith(b"From "):
         return False
-    text = line.decode("latin-1").replace("\t", " ").lower()[5:].lstrip(" ")
+    text = line.decode("ascii", "surrogateescape").replace("\t", " ").lower()[5:].lstrip(" ")
     if word(text) not in DAYS:
         text = after_path(text)
     if word(text) not in DAYS:
