@@ -9,8 +9,8 @@ import contextlib
 import fcntl
 import grp
 import os
+import pwd
 import re
-import resource
 import shutil
 import signal
 import stat
@@ -144,6 +144,21 @@ class RefusedMessageTests(FailureCase):
         with smtp(server.smtp, "MAIL FROM:<nel@iscb-corporation.com>") as client:
             self.assertRegex(client.say("RCPT TO:<full@iscb-corporation.com>"), r"^452 4\.2\.2 ")
 
+    def limit_files(self, server: Server, octets: int | None) -> None:
+        """No file of the server's may grow beyond that. Set by whom the server is, since root may not everywhere."""
+        assert server.process is not None
+        owner = pwd.getpwnam(mail_owner())
+        if shutil.which("prlimit") is None:
+            raise SkipTest("prlimit is not installed")
+        limit = "unlimited" if octets is None else octets
+        subprocess.run(
+            ["prlimit", "--pid", str(server.process.pid), f"--fsize={limit}:"],
+            check=True,
+            user=owner.pw_uid,
+            group=owner.pw_gid,
+            extra_groups=[],
+        )
+
     def test_an_error_of_one_mailboxs_disk_is_no_trouble_of_the_others(self) -> None:
         server = self.own()
         assert server.process is not None
@@ -153,15 +168,14 @@ class RefusedMessageTests(FailureCase):
         for name, text in before.items():
             server.put_mailbox(name, text)
         # No file may grow beyond this, as on a disk that is full for one mailbox and not for the others.
-        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (410000, hard))
+        self.limit_files(server, 410000)
         text = "Subject: Essai\r\n\r\n" + "line\r\n" * 4000 + "."
         self.assert_delivered(self.deliver(server, "one", "two", "three", text=text))
         wait_for(lambda: "status=deferred" in server.describe(), server.describe)
         self.assertEqual(server.mailbox("two"), before["two"])
         for name in ("one", "three"):
             self.assertTrue(server.mailbox(name).endswith(b"line\n\n"))
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        self.limit_files(server, None)
         self.flush(server)
         wait_for(lambda: server.mailbox("two").endswith(b"line\n\n"), server.describe)
         self.assertEqual([server.mailbox(name).count(b"Subject: Essai") for name in before], [1, 1, 1])
@@ -240,7 +254,9 @@ def full(disk: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def small_disk(folder: Path, octets: int) -> Iterator[None]:
     """A file system of its own, for root."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={octets},mode=0755", "tmpfs", str(folder)]
+    before = folder.stat()
+    options = f"size={octets},mode={before.st_mode & 0o7777:o},gid={before.st_gid}"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
         raise SkipTest("only root, where mount(2) is allowed, can make a small disk")
     try:

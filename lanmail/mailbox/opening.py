@@ -6,6 +6,7 @@ The guard runs this too, as root, for a process that may not: so it needs the st
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -64,9 +65,19 @@ class PlainOpener:
 
     def open(self, folder: int, path: str, owner: Owner, /) -> int:
         us = os.geteuid()
+        allowed = {owner.uid} if us == 0 else {owner.uid, us}
         try:
-            return open_mailbox(folder, path, owner, {owner.uid} if us == 0 else {owner.uid, us}, self._group)
+            return open_mailbox(folder, path, owner, allowed, self._group)
         except PermissionError as error:
+            # Where it is not theirs at all, that is what to say of it. (What is judged by its name is not opened here.)
+            with contextlib.suppress(OSError):
+                _judge(
+                    os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False),
+                    path,
+                    owner,
+                    allowed,
+                    self._group,
+                )
             hint = "; group mail must have it, with mode 0660" if error.errno == errno.EACCES else ""
             raise MailboxFailure.of(error, f"cannot open {path}{hint}") from error
 

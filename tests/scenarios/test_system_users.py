@@ -55,6 +55,7 @@ class SystemUsersTests(SynchronousTestCase):
 
     def test_mail_from_one_to_the_other_is_fetched_with_the_systems_password(self) -> None:
         self.send("lmnel@iscb-corporation.com")
+        self.server.wait_until_delivered()
         found = (self.server.spool / "lmnel").stat()
         self.assertEqual(pwd.getpwuid(found.st_uid).pw_name, "lmnel")
         self.assertEqual(grp.getgrgid(found.st_gid).gr_name, "mail")
