@@ -33,6 +33,11 @@ class Capacity:
     taken: int = 0
     held: Counter[str] = field(default_factory=Counter)
 
+    def shrink(self, limit: int) -> None:
+        """There can be no more than so many; what is reserved becomes less in the same measure."""
+        self.reserved = self.reserved * limit // self.limit
+        self.limit = limit
+
     @property
     def has_room_for_all(self) -> bool:
         return self.taken < self.limit - self.reserved

@@ -54,7 +54,7 @@ class Proxied(ProtocolWrapper):
 
     def makeConnection(self, transport: Any) -> None:
         # ProtocolWrapper's own, but for its last line, which begins the conversation.
-        directlyProvides(self, providedBy(transport), IHandshakeListener, IHalfCloseableProtocol)
+        directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
         self._proxy = _peer(transport.getPeer())
@@ -129,16 +129,18 @@ class Proxied(ProtocolWrapper):
 
     def handshakeCompleted(self) -> None:
         """TLS behind STARTTLS: Twisted tells whoever stands next to it."""
-        listener = IHandshakeListener(self.wrappedProtocol, None)
-        if listener is not None:
-            listener.handshakeCompleted()
+        if self._serves(IHandshakeListener):
+            self.wrappedProtocol.handshakeCompleted()
 
     def readConnectionLost(self) -> None:
-        half = IHalfCloseableProtocol(self.wrappedProtocol, None) if self._reader is None else None
-        if half is None:
-            self.transport.loseConnection()
+        if self._reader is None and self._serves(IHalfCloseableProtocol):
+            self.wrappedProtocol.readConnectionLost()
         else:
-            half.readConnectionLost()
+            self.transport.loseConnection()
+
+    def _serves(self, interface: Any) -> bool:
+        # Asked of the class: what speaks TLS says of itself that it provides whatever its transport does, which is us.
+        return bool(interface.implementedBy(type(self.wrappedProtocol)))
 
     def writeConnectionLost(self) -> None:
         """We never close our half alone."""

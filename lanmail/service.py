@@ -157,7 +157,8 @@ class LanMail(Service):
         capacity = self._doors.capacity
         if room >= capacity.limit:
             return []
-        asked, capacity.limit = capacity.limit, room
+        asked = capacity.limit
+        capacity.shrink(room)
         needed = OWN_DESCRIPTORS + CLIENT_DESCRIPTORS * asked
         return [
             f"max_connections is {asked}, and this process may have {most} descriptors: {room} connections are let in."

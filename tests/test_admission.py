@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.admission import Admission, Capacity
+from lanmail.admission import EACH_IN_RESERVE, Admission, Capacity
+from lanmail.anvil import Anvil, Rates
 from lanmail.network import Networks, Peer
 
 ANN, BOB = Peer("192.168.1.5"), Peer("192.168.1.6")
@@ -20,9 +22,14 @@ class AdmissionTests(SynchronousTestCase):
         self.reports.append(line.format(**fields))
 
     def door(
-        self, per_client: int = 2, *, capacity: Capacity | None = None, exceptions: Networks | None = None
+        self,
+        per_client: int = 2,
+        *,
+        capacity: Capacity | None = None,
+        exceptions: Networks | None = None,
+        anvil: Anvil | None = None,
     ) -> Admission:
-        return Admission("smtp", capacity or Capacity(100), per_client, exceptions or Networks(), self.report)
+        return Admission("smtp", capacity or Capacity(100), per_client, exceptions or Networks(), self.report, anvil)
 
     def test_each_client_has_its_own_limit(self) -> None:
         door = self.door()
@@ -87,6 +94,17 @@ class AdmissionTests(SynchronousTestCase):
         door.admit(ANN)
         self.assertEqual(len(self.reports), 2)
 
+    def test_a_client_that_comes_too_often_is_refused_in_the_same_words(self) -> None:
+        clock = Clock()
+        door = self.door(0, anvil=Anvil("smtp", Rates(connections=2), Networks(), clock.seconds, self.report))
+        for _ in range(2):
+            self.assertIsNone(door.admit(ANN))
+            door.leave(ANN)
+        self.assertEqual(str(door.admit(ANN)), "421 4.7.0 Error: too many connections from 192.168.1.5")
+        self.assertIsNone(door.admit(BOB))
+        clock.advance(60)
+        self.assertIsNone(door.admit(ANN))
+
     @given(st.lists(st.tuples(st.sampled_from([ANN, BOB, Peer("fd00::1"), Peer("")]), st.booleans()), max_size=40))
     @settings(max_examples=200, deadline=None)
     def test_when_all_have_left_nothing_is_counted(self, steps: list[tuple[Peer, bool]]) -> None:
@@ -105,4 +123,62 @@ class AdmissionTests(SynchronousTestCase):
             door.leave(peer)
         self.assertEqual(capacity.taken, 0)
         self.assertFalse(door._clients)
+        self.assertFalse(capacity.held)
         self.assertIsNone(door.admit(ANN))
+
+
+def strangers(count: int) -> list[Peer]:
+    return [Peer(f"10.0.{number // 250}.{number % 250 + 1}") for number in range(count)]
+
+
+class ReserveTests(SynchronousTestCase):
+    """Strangers cannot lock out the network's own clients, nor can one of these its neighbours."""
+
+    def setUp(self) -> None:
+        self.reports: list[str] = []
+        self.capacity = Capacity(800, 100, Networks.of("192.168.1.0/24"))
+        self.exceptions = Networks.of("192.168.1.0/24")
+        self.smtp, self.pop3 = (
+            Admission(name, self.capacity, 50, self.exceptions, self.report) for name in ("smtp", "pop3")
+        )
+
+    def report(self, line: str, /, **fields: object) -> None:
+        self.reports.append(line.format(**fields))
+
+    def let_in(self, peers: list[Peer], door: Admission | None = None) -> int:
+        return sum((door or self.smtp).admit(peer) is None for peer in peers)
+
+    def test_strangers_get_all_but_the_reserve(self) -> None:
+        self.assertEqual(self.let_in(strangers(701)), 700)
+        self.assertEqual(len(self.reports), 1)
+
+    def test_our_own_and_this_machine_come_in_all_the_same_until_all_is_full(self) -> None:
+        self.let_in(strangers(800))
+        for peer in (ANN, BOB, Peer("127.0.0.1"), Peer("::1"), Peer(""), Peer("::ffff:192.168.1.9")):
+            for door in (self.smtp, self.pop3):
+                self.assertIsNone(door.admit(peer), peer)
+        others = [Peer(f"192.168.1.{number}") for number in range(10, 250)]
+        self.assertEqual(self.let_in(others), 100 - 12)
+        self.assertEqual(str(self.pop3.admit(Peer(""))), "421 4.7.0 Error: too many connections; try again later")
+
+    def test_nobody_is_let_in_from_where_nobody_knows(self) -> None:
+        self.let_in(strangers(700))
+        self.assertIsNotNone(self.smtp.admit(Peer("0.0.0.0")))
+
+    def test_one_of_our_own_that_goes_mad_leaves_its_neighbours_the_reserve(self) -> None:
+        self.assertEqual(self.let_in([ANN] * 1000), 700)
+        self.assertEqual(self.let_in([BOB] * 1000), EACH_IN_RESERVE)
+        self.assertIsNone(self.pop3.admit(Peer("192.168.1.7")))
+
+    def test_a_stranger_who_is_refused_again_and_again_is_told_of_once_whoever_else_comes(self) -> None:
+        self.let_in(strangers(700))
+        for peer in (Peer("10.1.0.1"), ANN, Peer("10.1.0.1"), BOB, Peer("10.1.0.1")):
+            self.smtp.admit(peer)
+        self.assertEqual(self.reports, ["warning: 700 connections (max_connections) are in use; smtp refuses more"])
+
+    def test_who_leaves_makes_room_for_a_stranger_again(self) -> None:
+        inside = strangers(700)
+        self.let_in(inside)
+        self.smtp.leave(inside[0])
+        self.assertIsNone(self.smtp.admit(Peer("10.1.0.1")))
+        self.assertIsNotNone(self.smtp.admit(Peer("10.1.0.2")))

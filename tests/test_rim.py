@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.network import Peer
-from lanmail.rim import GRACE, Carrier, Gone, peer_of
+from lanmail.rim import GRACE, LOOK_AGAIN, Carrier, Gone, peer_of, socket_of
 from lanmail.wire.conversation import INPUT_HIGH_WATER
 from tests.dialogue import MemoryTransport
 from tests.wire.test_conversation import Echo
@@ -27,7 +27,7 @@ IDLE = 100.0
 class Rim:
     """An Echo carried over memory. ``answers`` holds what the events wait for, unless ``at_once``."""
 
-    def __init__(self, *, at_once: bool = False) -> None:
+    def __init__(self, *, at_once: bool = False, **limits: int) -> None:
         self.clock = Clock()
         self.transport = MemoryTransport(self.clock)
         self.echo = Echo()
@@ -35,7 +35,9 @@ class Rim:
         self.events: list[bytes] = []
         self.answers: list[Deferred[None]] = []
         self.before_answer: Callable[[bytes], Any] | None = None
-        self.carrier = Carrier(self.transport, self.echo, self._answer, lambda: IDLE, self.clock, Logger("rim"))
+        self.carrier = Carrier(
+            self.transport, self.echo, self._answer, lambda: IDLE, self.clock, Logger("rim"), **limits
+        )
         self.closed: list[object] = []
         self.carrier.closed.addCallback(self.closed.append)
         self.transport.connect(self)
@@ -199,6 +201,33 @@ class PressureTests(SynchronousTestCase):
         rim.carrier.resumeProducing()
         self.assertEqual(rim.said().count(b"\n"), 1)
 
+    def test_what_a_client_may_leave_unread_is_what_was_asked_for_wherever_the_socket_is(self) -> None:
+        class Socket(MemoryTransport):
+            bufferSize = 65536
+
+        class Tls:
+            def __init__(self, below: object) -> None:
+                self.transport = below
+
+        socket = Socket(Clock())
+        self.assertIs(socket_of(Tls(Tls(socket))), socket)
+        self.assertIs(socket_of(socket), socket)
+        rim = Rim(at_once=True)
+        for owed in (1, 65536, 1_000_000):
+            rim.carrier = Carrier(socket, Echo(), rim._answer, lambda: IDLE, rim.clock, Logger("rim"), owed=owed)
+            rim.carrier.start()
+            self.assertEqual(socket.bufferSize, owed)
+            socket.unregisterProducer()
+
+    def test_answers_of_one_turn_are_sent_when_they_are_more_than_a_client_may_leave_unread(self) -> None:
+        for owed, writes in ((12, 1), (11, 2)):  # two answers of six octets
+            rim = Rim(at_once=True, owed=owed)
+            sent: list[bytes] = []
+            rim.transport.write = sent.append  # type: ignore[method-assign]
+            rim.transport.say(b"NOOP\nNOOP\nNOOP\n")
+            self.assertEqual(b"".join(sent), b"+noop\n" * 3)
+            self.assertEqual(len(sent), writes, sent)
+
     def test_an_answer_that_writes_waits_for_room(self) -> None:
         rim = Rim(at_once=True)
         rim.said()
@@ -278,6 +307,44 @@ class SilenceTests(SynchronousTestCase):
         self.assertEqual(rim.carrier.silence, IDLE - 1)
         rim.clock.advance(1)
         self.assertTrue(rim.transport.disconnecting)
+
+    def test_a_client_that_takes_a_letter_slowly_has_its_time_for_each_bufferful(self) -> None:
+        rim = Rim(at_once=True)
+        sent = 0
+
+        async def letter(event: bytes) -> None:
+            nonlocal sent
+            for _ in range(10):
+                rim.carrier.pauseProducing()
+                await rim.carrier.write(b"a piece")
+                sent += 1
+
+        rim.before_answer = letter
+        rim.transport.say(b"one\n")
+        for count in range(10):
+            rim.clock.advance(IDLE - 1)
+            self.assertEqual((sent, rim.transport.aborted), (count, False))
+            rim.carrier.resumeProducing()
+        self.assertEqual(sent, 10)
+        self.assertEqual(rim.carrier.silence, 0)
+
+    def test_a_time_that_ran_out_just_as_our_turn_came_is_looked_at_when_it_is_over(self) -> None:
+        rim = Rim()
+        rim.transport.say(b"one\n")
+        rim.carrier._patience.credit(-2 * IDLE)  # as a message that came too slowly up to here
+        rim.clock.pump([IDLE, LOOK_AGAIN, LOOK_AGAIN])
+        self.assertFalse(rim.transport.disconnecting)
+        rim.answers[0].callback(None)
+        self.assertFalse(rim.transport.disconnecting)
+        rim.clock.advance(LOOK_AGAIN)
+        self.assertTrue(rim.transport.disconnecting)
+
+    def test_a_connection_has_one_timer_whatever_is_said(self) -> None:
+        rim = Rim(at_once=True)
+        for _ in range(100):
+            rim.transport.say(b"NOOP\none\nx")
+            rim.clock.advance(1)
+            self.assertEqual(len(rim.clock.getDelayedCalls()), 1)
 
     def test_a_client_that_does_not_take_a_letter_is_cut_without_a_word(self) -> None:
         rim = Rim(at_once=True)

@@ -50,6 +50,13 @@ def _whole(settings: Settings) -> Iterator[Problem]:
         yield _error(
             settings, "mailbox_size_limit", f"{limit} is less than message_size_limit ({message or 'no limit'})"
         )
+    if settings.reserved_connections >= settings.max_connections:
+        yield _error(
+            settings,
+            "reserved_connections",
+            f"{settings.reserved_connections} of max_connections ({settings.max_connections}) leaves none for others",
+        )
+    yield from _proxies(settings)
     yield from _recipients(settings)
     for severity, name, text in tls_findings(settings):
         yield _problem(severity, settings, name, text)
@@ -69,6 +76,22 @@ def _ports(settings: Settings) -> Iterator[Problem]:
         port = settings.values[name]
         if port and not unused.get(name) and taken.setdefault(port, name) != name:
             yield _error(settings, name, f"{port} is {taken[port]} too")
+
+
+def _proxies(settings: Settings) -> Iterator[Problem]:
+    for accepted, network in settings.proxy_networks.rules:
+        if accepted and network.prefixlen == 0:
+            yield _error(settings, "proxy_networks", f"{network} lets everybody say that they are somebody else")
+    if settings.proxy_networks.rules:
+        return
+    for name in ("smtp_endpoint", "pop3_endpoint"):
+        for description in settings.values[name]:
+            if description.startswith(("haproxy:tcp:", "haproxy:tcp6:", "haproxy:ssl:")):
+                yield _error(
+                    settings,
+                    name,
+                    f"nobody could come in at {description}: proxy_networks names no proxy to be believed",
+                )
 
 
 def _recipients(settings: Settings) -> Iterator[Problem]:

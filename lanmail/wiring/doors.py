@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from lanmail.accounts.realm import MailRealm, make_portal
 from lanmail.admission import Admission, Capacity
+from lanmail.anvil import Anvil, Rates
 from lanmail.config.machine import MAX_FILE
 from lanmail.config.parameters import Settings
 from lanmail.files import open_plainly, read_whole
@@ -107,9 +108,7 @@ class Doors:
             is_device=lambda host: people.devices.of(host) is not None,
         )
         portal = make_portal(MailRealm(people.accounts, post.reception, maildrops.open), people.checker)
-        capacity = self.capacity = Capacity(settings.max_connections)
-        per_client = settings.smtpd_client_connection_count_limit
-        exceptions = settings.smtpd_client_event_limit_exceptions
+        self.capacity = Capacity(settings.max_connections, settings.reserved_connections, settings.mynetworks)
         talk = partial(
             LanSMTPFactory,
             portal,
@@ -120,14 +119,14 @@ class Doors:
             refused=post.troubles.refused,
         )
         self.smtp = talk(
-            admission=Admission("smtp", capacity, per_client, exceptions, log.report),
+            **self._limited("smtp"),
             terms=manners.smtp,
             contexts=None if tls is None else tls.clear,
         )
         # One for both ports. Its clients are counted apart from those of SMTP, as Postfix counts them for each service: a machine that
         # sends too much mail without a login does not keep the people who work at it from theirs.
         self.submission = talk(
-            admission=Admission("submission", capacity, per_client, exceptions, log.report),
+            **self._limited("submission"),
             terms=manners.submission,
             contexts=None if tls is None else tls.mandatory,
             submission=True,
@@ -136,16 +135,37 @@ class Doors:
             portal,
             clock=reactor,
             banner=settings.pop3_banner,
-            admission=Admission("pop3", capacity, per_client, exceptions, log.report),
+            **self._limited("pop3"),
             login_timeout=settings.pop3_login_timeout,
             timeout=settings.pop3_timeout,
             takeover_after=settings.pop3_takeover_after,
             error_limit=settings.pop3_error_limit,
+            login_commands=settings.pop3_login_command_limit,
+            login_tries=settings.login_tries_limit,
+            unread_octets=settings.unread_octets_limit,
             terms=manners.pop3,
             contexts=None if tls is None else tls.mandatory,
         )
         maildrops.wanted = self.pop3.wanted
         self._servers = (self.smtp, self.submission, self.pop3)
+
+    def _limited(self, service: str) -> dict[str, Any]:
+        """How many may come to one door, and how often each."""
+        settings = self._place.settings
+        exceptions = settings.smtpd_client_event_limit_exceptions
+        rates = Rates(
+            settings.smtpd_client_connection_rate_limit,
+            settings.smtpd_client_message_rate_limit,
+            settings.smtpd_client_recipient_rate_limit,
+            settings.smtpd_client_auth_rate_limit,
+            settings.anvil_rate_time_unit,
+        )
+        anvil = Anvil(service, rates, exceptions, self._place.reactor.seconds, log.report)
+        per_client = settings.smtpd_client_connection_count_limit
+        return {
+            "admission": Admission(service, self.capacity, per_client, exceptions, log.report, anvil),
+            "anvil": anvil,
+        }
 
     # ports
 
@@ -158,7 +178,7 @@ class Doors:
                 continue
             self._listening.append(
                 self._place.reactor.adoptStreamPort(
-                    port.socket.fileno(), port.socket.family, self._factory(port.protocol)
+                    port.socket.fileno(), port.socket.family, self._behind_proxies(self._factory(port.protocol))
                 )
             )
             port.socket.close()  # the reactor has its own descriptor of it
@@ -184,10 +204,18 @@ class Doors:
         within: ServerFactory = self.pop3 if protocol == "pop3s" else self.submission
         return TLSMemoryBIOFactory(self._certificates.mandatory, False, within, self._place.reactor)
 
+    def _behind_proxies(self, factory: ServerFactory, *, only: bool = False) -> Any:
+        """The header comes before anything else, TLS too."""
+        settings = self._place.settings
+        if not (only or settings.proxy_networks.rules):
+            return factory
+        patience = settings.smtpd_upstream_proxy_timeout
+        return ProxiedFactory(factory, self._place.reactor, settings.proxy_networks, patience=patience, only=only)
+
     def _listen_on(self, description: str, factory: ServerFactory) -> None:
         failed: list[Failure] = []
         try:
-            served = ProxiedFactory(factory, self._place.reactor) if description.startswith(PREFIX) else factory
+            served = self._behind_proxies(factory, only=description.startswith(PREFIX))
             endpoint = serverFromString(self._place.reactor, description.removeprefix(PREFIX))
             endpoint.listen(served).addCallbacks(self._listening.append, failed.append)
         except Exception:
@@ -281,4 +309,8 @@ def _smtp_limits(settings: Settings) -> SmtpLimits:
         hard_error_limit=settings.smtpd_hard_error_limit,
         error_sleep_time=settings.smtpd_error_sleep_time,
         timeout=settings.smtpd_timeout,
+        per_request_deadline=settings.smtpd_per_request_deadline,
+        min_data_rate=settings.smtpd_min_data_rate,
+        login_tries=settings.login_tries_limit,
+        unread_octets=settings.unread_octets_limit,
     )
