@@ -29,6 +29,7 @@ from lanmail.rights.starting import NoParent
 from lanmail.service import LanMail
 from lanmail.spool.ground import doubts
 from lanmail.state import StateFolder, StateTrouble
+from lanmail.tls.checking import judged
 from lanmail.tryout import CannotTry, TryOut
 from lanmail.wiring.doors import open_ports
 from lanmail.wiring.place import CannotStart
@@ -88,6 +89,7 @@ def makeService(options: Options) -> IService:
             path = trial.main_cf
         reading = read(path, options["override"])
         if options["check"]:
+            reading = judged(reading)
             _say(describe(reading, ground=[] if trial else doubts(reading.settings.queue_directory)))
             raise SystemExit(1 if reading.errors else 0)
         return _service(reading, options.get("credCheckers", ()), trial)

@@ -46,6 +46,13 @@ def mail_owner() -> str:
         return "mail"
 
 
+def let_through(folder: Path) -> None:
+    """Everybody, ``mail_owner`` too, may pass through the folder and those above it, which trial makes for the user alone who runs it."""
+    for above in (folder, *folder.parents):
+        if not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o111)
+
+
 class Server:
     """One lanmail process with a main.cf in ``folder`` (made where missing). ``extra`` lines win over those given here.
 
@@ -108,9 +115,7 @@ mailbox_size_limit = 0
         """The spool is group mail's, and ``mail_owner`` may pass through the folders above (trial's are root's alone)."""
         os.chown(self.spool, 0, grp.getgrnam("mail").gr_gid)
         self.spool.chmod(0o2775)
-        for above in (self.folder, *self.folder.parents):
-            if not above.stat().st_mode & 0o001:
-                above.chmod(above.stat().st_mode | 0o111)
+        let_through(self.folder)
 
     def command(self) -> Sequence[str]:
         return (sys.executable, "-m", "twisted", "lanmail", "--config", str(self.main_cf))

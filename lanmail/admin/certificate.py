@@ -14,11 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from lanmail.admin.owner import NotAllowed, become_owner
-from lanmail.config.machine import THIS_MACHINE
 from lanmail.config.parameters import Settings
 from lanmail.config.settings import place_of, read
 from lanmail.tls.authority import constraints_of, due, within
 from lanmail.tls.certificate import common_name, fingerprint, listed, names_of
+from lanmail.tls.checking import reader_for
 from lanmail.tls.configured import given_files, plan_of
 from lanmail.tls.given import DoesNotFit, judge
 from lanmail.tls.keeping import Held, Keeping, KeepingTrouble
@@ -53,7 +53,7 @@ def show_command(parent: str | None, file: str | None) -> None:
     settings = _settings(file or parent)
     now, plan = datetime.datetime.now(datetime.UTC), plan_of(settings)
     with _sentences():
-        given = judge(given_files(settings), THIS_MACHINE.read, plan, now)
+        given = judge(given_files(settings), reader_for(settings), plan, now)
         for warning in given.warnings:
             click.echo(f"warning: {warning}", err=True)
         for chain in given.chains:

@@ -9,6 +9,7 @@ from lanmail.config.parameters import PARAMETERS
 from lanmail.config.postfix import known_parameters
 from lanmail.config.settings import Reading, place_of, read, suggestion
 from lanmail.spool.ground import doubts
+from lanmail.tls.checking import judged
 
 
 @click.command("config", short_help="Show what is configured, and what is wrong.")
@@ -32,6 +33,7 @@ def config_command(
     if names:
         _show(reading, names, expand, bare)
         return
+    reading = judged(reading)
     ground = doubts(reading.settings.queue_directory)
     click.echo(describe(reading, everything=everything, ground=ground))
     if reading.errors:

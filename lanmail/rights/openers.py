@@ -12,6 +12,7 @@ from lanmail.mailbox.opening import Owner, PlainOpener, open_mailbox
 from lanmail.rights import opener
 from lanmail.rights.asking import Asking
 from lanmail.rights.channel import Frame
+from lanmail.rights.trusted import both_reasons
 
 
 class GuardedOpener:
@@ -90,9 +91,7 @@ class GuardedFiles:
                 try:
                     return _plainly(path)
                 except PermissionError as error:
-                    raise PermissionError(
-                        error.errno, f"{error.strerror}, and root does not open it for us: {why}", path
-                    ) from error
+                    raise both_reasons(error, why, path) from error
         raise OSError(errno.EIO, "the guard answered with noise", path)
 
     def read(self, path: str, most: int = 1 << 24) -> bytes:

@@ -52,6 +52,11 @@ def open_trusted(path: str) -> int:
         os.close(at)
 
 
+def both_reasons(error: PermissionError, why: str, path: str) -> PermissionError:
+    """Of a file that our own rights do not reach, and that the guard does not hand over: Untrusted's sentence is ``why``."""
+    return PermissionError(error.errno, f"{error.strerror}, and root does not open it for us: {why}", path)
+
+
 def _steps(path: str) -> list[str]:
     return [step for step in path.split("/") if step not in ("", ".")]
 

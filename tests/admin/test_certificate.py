@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lanmail.admin.certificate import certificate_command
 from lanmail.tls.certificate import fingerprint
 from lanmail.tls.keeping import Keeping
-from tests.live import ROOT, mail_owner
+from tests.live import ROOT, let_through, mail_owner
 from tests.tls.made import foreign
 
 
@@ -25,6 +25,7 @@ class CertificateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).resolve()
         self.folder.mkdir()
+        let_through(self.folder)
         self.main_cf = self.folder / "main.cf"
         self.keeping = Keeping(str(self.folder / "data"))
         self.configure()

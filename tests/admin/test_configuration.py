@@ -27,6 +27,14 @@ class TestConfigCommand(SynchronousTestCase):
         self.assertIn(f"{self.file}:3: mail_owner: there is no account 'no-such-account'", result.output)
         self.assertIn("the server would not start with it", result.output.splitlines()[-1])
 
+    def test_it_judges_the_certificates_that_are_named(self) -> None:
+        with open(self.file, "a") as file:
+            file.write("smtpd_tls_cert_file = /nowhere/cert.pem\n")
+        expected = (
+            f"{self.file}:4: smtpd_tls_cert_file: /nowhere/cert.pem: No such file or directory; our own certificate"
+        )
+        self.assertIn(expected, self.run_it().output)
+
     def test_all_shows_the_defaults_too(self) -> None:
         self.assertNotIn("smtp_port", self.run_it().output)
         self.assertIn("smtp_port = 25\n", self.run_it("--all").output)

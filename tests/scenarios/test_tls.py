@@ -156,11 +156,26 @@ class TlsTests(SynchronousTestCase):
             )
         self.assertNotIn("Traceback", server.describe())
 
+    def test_a_key_that_does_not_fit_keeps_it_from_starting_and_check_knows_before(self) -> None:
+        need("openssl")
+        folder = Path(self.mktemp()).resolve()
+        server = Server(str(folder), f"smtpd_tls_cert_file = {folder}/one\nsmtpd_tls_key_file = {folder}/two\n")
+        for name in ("one", "two"):
+            shutil.chown(self.bought(folder / name), mail_owner())
+        for arguments in (["--check"], []):
+            ended = subprocess.run(
+                [*server.command(), *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT
+            )
+            said = ended.stdout + ended.stderr
+            self.assertNotEqual(ended.returncode, 0, said)
+            self.assertIn(f"smtpd_tls_cert_file: the private key does not fit the certificate in {folder}/one", said)
+            self.assertNotIn("Traceback", said)
+
     def test_where_openssl_has_no_old_version_any_more_nothing_is_started(self) -> None:
         server = Server(self.mktemp(), f"tls_legacy_clients = {free_port()}\n")
         program = (
-            "import sys; from OpenSSL import SSL; SSL.Connection.get_protocol_version = lambda _: SSL.TLS1_2_VERSION;"
-            f" sys.argv[1:] = ['lanmail', '--config', {str(server.main_cf)!r}]; import runpy; runpy.run_module('twisted', run_name='__main__')"
+            "import runpy, sys; from OpenSSL import SSL; SSL.Connection.get_protocol_version = lambda _: SSL.TLS1_2_VERSION;"
+            f" sys.argv[1:] = ['lanmail', '--config', {str(server.main_cf)!r}]; runpy.run_module('twisted', run_name='__main__')"
         )
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
         self.assertNotEqual(ended.returncode, 0)
