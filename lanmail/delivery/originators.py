@@ -17,8 +17,8 @@ from itertools import pairwise
 
 from lanmail.address import Address, canonical_domain
 
-MAX_FIELD = 8192
-"""Octets of a field. RFC 5322 ends a line at 998, and nobody writes a letter with so many hands that it needs eight of them."""
+MAX_FIELD = 4096
+"""Octets of a field. RFC 5322 ends a line at 998, and no letter is written by so many hands that it needs five of them."""
 MAX_AUTHORS = 50
 
 _SPACE = re.compile(rb"[ \t\r\n]+")
@@ -48,8 +48,8 @@ class _Token:
 def originators(field: bytes) -> list[Address]:
     """Every address that somebody may see in the value of a field, each once, in its order; at least one. Unclear.
 
-    An address without a domain has none. What looks like one in a display name that has no quotes counts too: there are programs that
-    take it for the address.
+    An address without a domain has none. A display name that is an address itself, without quotes, must be the same one: there are
+    programs that take the first for the address.
     """
     if len(field) > MAX_FIELD:
         raise Unclear(f"it has more than {MAX_FIELD} octets")
@@ -144,17 +144,24 @@ def _addresses(element: list[_Token]) -> Iterator[Address]:
     opened = kinds.index("<")
     if kinds[-1] != ">" or kinds.count("<") > 1:
         raise Unclear("something stands behind the > of an address")
-    phrase = element[:opened]
-    if "@" in kinds[:opened]:
-        yield _address(phrase)
-    elif any(token.kind == "literal" for token in phrase):
-        raise Unclear("a [ stands where none may")
-    yield _address(element[opened + 1 : -1])
+    address = _address(element[opened + 1 : -1])
+    if any(token.kind not in ("atom", "quoted") for token in element[:opened]) and not _says(element[:opened], address):
+        raise Unclear("a name with an @ or [ in it must stand in quotes")
+    yield address
+
+
+def _says(phrase: list[_Token], address: Address) -> bool:
+    try:
+        return _address(phrase).key == address.key
+    except Unclear:
+        return False
 
 
 def _address(tokens: list[_Token]) -> Address:
     """``local@domain``, or a local part alone. Unclear."""
     kinds = [token.kind for token in tokens]
+    if not tokens:
+        raise Unclear("an address is empty")
     if "@" not in kinds:
         return Address(_local(tokens))
     at = kinds.index("@")
@@ -164,21 +171,21 @@ def _address(tokens: list[_Token]) -> Address:
 
 
 def _local(tokens: list[_Token]) -> str:
-    _check_joints(tokens)
     if any(token.kind not in ("atom", "quoted") for token in tokens):
         raise Unclear("an address has a character that must be quoted")
+    _check_joints(tokens)
     local = _text(b"".join(token.text for token in tokens))
     if not local:
-        raise Unclear("an address has nothing before its @" if not tokens else "an address is empty")
+        raise Unclear("an address has nothing before its @")
     return local
 
 
 def _domain(tokens: list[_Token]) -> str:
-    _check_joints(tokens)
     if [token.kind for token in tokens] == ["literal"]:
         return _text(tokens[0].text)
     if not tokens or any(token.kind != "atom" for token in tokens):
         raise Unclear("an address has no domain behind its @")
+    _check_joints(tokens)
     try:
         return canonical_domain(_text(b"".join(token.text for token in tokens)))
     except ValueError:
