@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lanmail.files import Open, open_plainly, read_whole
+
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 # No list, table or host file of a configuration is longer; what is named by mistake (a device, a mailbox) may be.
@@ -68,7 +70,10 @@ class Machine(Protocol):
 
 
 class ThisMachine:
-    """The machine we run on."""
+    """The machine we run on. opened: how its files are opened for reading."""
+
+    def __init__(self, opened: Open = open_plainly) -> None:
+        self._open = opened
 
     def host_name(self) -> str:
         return socket.gethostname()
@@ -97,16 +102,7 @@ class ThisMachine:
             return None
 
     def read(self, path: str) -> bytes:
-        # O_NONBLOCK: a fifo named by mistake must not hang the start.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(f"{path} is not a file")
-        with open(fd, "rb") as file:
-            data = file.read(MAX_FILE + 1)
-        if len(data) > MAX_FILE:
-            raise OSError(f"{path} is larger than {MAX_FILE} octets")
-        return data
+        return read_whole(path, self._open, MAX_FILE)
 
     def is_folder(self, path: str) -> bool:
         return os.path.isdir(path)
