@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from types import TracebackType
 
 PATIENCE = 30.0  # seconds for one reply
@@ -13,10 +14,17 @@ PYTHON = re.compile(rb"Traceback|File \"|<class|object at 0x|[Tt]wisted|NoneType
 
 
 class Caller:
-    """One connection. source: the client's own address, any of 127.0.0.0/8."""
+    """One connection. source: the client's own address, any of 127.0.0.0/8. first: what it says before it is greeted.
+    tls: it speaks TLS then.
+    """
 
-    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+    def __init__(
+        self, port: int, source: str = "127.0.0.1", *, first: bytes = b"", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(source, 0))
+        self.socket.sendall(first)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self._heard = self.socket.makefile("rb")
         self.answer = ""
         self.greeting = self.reply()
@@ -32,6 +40,12 @@ class Caller:
     def close(self) -> None:
         self._heard.close()
         self.socket.close()
+
+    def start_tls(self, tls: ssl.SSLContext) -> None:
+        """The server has said that it is ready."""
+        self._heard.close()
+        self.socket = tls.wrap_socket(self.socket)
+        self._heard = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
@@ -78,6 +92,14 @@ class Caller:
         while line := self.line():
             lines.append(line)
         return lines
+
+
+def announced(source: str, destination: str = "192.168.1.1", behind: bytes = b"") -> bytes:
+    """The header of the PROXY protocol, version 2, for a client of that address. behind: TLVs."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    ends = socket.inet_pton(family, source) + socket.inet_pton(family, destination) + b"\x15\xb3\x00\x19" + behind
+    kind = b"\x21\x21" if family == socket.AF_INET6 else b"\x21\x11"
+    return b"\r\n\r\n\0\r\nQUIT\n" + kind + len(ends).to_bytes(2, "big") + ends
 
 
 def smtp(port: int, *commands: str, source: str = "127.0.0.1") -> Caller:
