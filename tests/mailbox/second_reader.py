@@ -143,7 +143,9 @@ def one(data: bytes, start: int) -> tuple[Message, bool]:
         end = next_ - len(empty) - 1
     shown = True
     if start == 0 and not ours:
-        lower = [line.lower() for line in fields]
+        # A field counts here also where the file breaks off in it.
+        cut_off = [] if ended else [data[text : text + 65536].rpartition(b"\n")[2]]
+        lower = [line.lower() for line in fields + cut_off]
         subject = any(line.startswith(b"subject:") and line[8:].lstrip(b" \t").startswith(PSEUDO) for line in lower)
         shown = not (subject and any(line.startswith((b"x-imap:", b"x-imapbase:")) for line in lower))
     return Message(start, text, end, next_, wire(data[text:end], crlf, ours)), shown
