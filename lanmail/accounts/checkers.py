@@ -47,7 +47,7 @@ class PasswordChecker:
         self, passwords: Passwords, domains: Collection[str], throttle: Throttle, report: Report = nothing_to_say
     ) -> None:
         self._passwords = passwords
-        self._domains = frozenset(domains)
+        self.domains = frozenset(domains)
         self._throttle = throttle
         self._report = report
 
@@ -58,7 +58,7 @@ class PasswordChecker:
     async def _checked(self, credentials: IUsernamePassword) -> bytes | tuple[()]:
         began = self._throttle.now()
         login: Login = getattr(credentials, "login", _UNSAID)
-        name, password = login_name(credentials.username, self._domains), credentials.password
+        name, password = login_name(credentials.username, self.domains), credentials.password
         if not 0 < len(password) <= LONGEST_PASSWORD or b"\0" in password:
             name, password = None, b"-"  # not simply a no, which under load would come sooner than a wrong password's
         try:
@@ -97,7 +97,7 @@ class ForeignPasswords:
     ) -> None:
         self._checkers = tuple(checkers)
         self._users = users
-        self._domains = frozenset(domains)
+        self.domains = frozenset(domains)
         self._report = report
 
     async def user_of(self, name: str | None, password: bytes, login: Login) -> User | None:
@@ -108,7 +108,7 @@ class ForeignPasswords:
         credentials = LoginCredentials(user.name.encode("ascii"), password, login)
         for checker in self._checkers:
             avatar = await self._asked(checker, credentials)
-            known = login_name(avatar, self._domains) if isinstance(avatar, bytes | str) else None
+            known = login_name(avatar, self.domains) if isinstance(avatar, bytes | str) else None
             if known is not None:
                 return await self._users.find(known)
         return None

@@ -53,7 +53,7 @@ class LocalDelivery:
         self._checkpoints = checkpoints
         self._report = report
         self._boot = boot
-        self._limit = mailbox_size_limit
+        self.mailbox_size_limit = mailbox_size_limit
 
     def deliver(self, batches: Sequence[Batch]) -> list[Outcome]:
         """One round: what became of each batch, in their order. Blocks; locks are tried, never waited for.
@@ -89,7 +89,7 @@ class LocalDelivery:
 
     def _fill(self, places: Sequence[_Place]) -> None:
         fresh = _Freshness([place.mailbox for place in places])
-        while intents := [intent for place in places for intent in place.plan(self._boot, self._limit)]:
+        while intents := [intent for place in places for intent in place.plan(self._boot, self.mailbox_size_limit)]:
             waiting = [(place, len(place.todo)) for place in places if place.todo]
             self._pass(places, intents, fresh)
             for place, count in waiting:

@@ -65,14 +65,26 @@ class Reports:
         self._route = route
         self._next_id = next_id
         self._folder = folder
+        self._schedule = schedule
+        self._wall = wall
+        self._now = now
+        self.adopt(
+            myhostname=myhostname,
+            myorigin=myorigin,
+            language=language,
+            size_limit=size_limit,
+            notify_classes=notify_classes,
+        )
+
+    def adopt(
+        self, *, myhostname: str, myorigin: str, language: str, size_limit: int, notify_classes: Collection[str]
+    ) -> None:
+        """A reload: the next report is written so."""
         self._myhostname = myhostname
         self._postmaster = Address("postmaster", myorigin)
         self._words = LANGUAGES[language]
         self._size_limit = size_limit
         self._notify_classes = frozenset(notify_classes)
-        self._schedule = schedule
-        self._wall = wall
-        self._now = now
 
     async def about(
         self, kind: Kind, message: Message, recipients: Sequence[tuple[Recipient, Status]], content: Content

@@ -88,7 +88,7 @@ class Rounds:
         self._departures = departures
         self._notices = notices
         self._setbacks = setbacks
-        self._patience = patience
+        self.patience = patience
         self._rounds = rounds
         self._delivered = delivered
         self._undelivered = undelivered
@@ -263,7 +263,7 @@ class Rounds:
             mailbox.pause = FIRST_PAUSE
         else:
             mailbox.pause = min(2 * mailbox.pause, LONGEST_PAUSE)
-        return now - mailbox.busy_since < self._patience
+        return now - mailbox.busy_since < self.patience
 
     def _over(self, mailbox: Mailbox, locked: bool) -> None:
         """All is said of what a round did with this mailbox."""

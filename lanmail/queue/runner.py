@@ -80,8 +80,7 @@ class Runner:
         self._clock = clock
         kept_clock = self._queue_clock = KeptClock(queue_clock, journal)
         self._now = now = queue_clock.seconds
-        self._tidy_after = patience + schedule.minimal
-        self._delay = queue_run_delay
+        self._schedule = schedule
 
         bell = self._bell = Bell(call_from_thread)
         chronicle = self._chronicle = Chronicle(tell)
@@ -117,6 +116,7 @@ class Runner:
             delivered=self._flushing.delivered,
             undelivered=undelivered,
         )
+        self._delay = queue_run_delay
         self._looking = UnderWay()
         self._telling = UnderWay()
         self._look_call: IDelayedCall | None = None
@@ -124,6 +124,11 @@ class Runner:
         self._told = float("-inf")  # when it was looked for what senders must be told, and
         self._due = float("inf")  # when the next one is to, both on the queue's clock
         self._stopped = True
+
+    def adopt(self, *, queue_run_delay: float, patience: float) -> None:
+        """A reload: these hold from the next look through the queue on."""
+        self._delay = queue_run_delay
+        self._rounds.patience = patience
 
     # what comes in
 
@@ -213,7 +218,7 @@ class Runner:
         self._looking(self._look_through(), "looking through the queue", lambda: self._look_at(self._due))
 
     async def _look_through(self) -> None:
-        self._mailboxes.tidy(self._clock.seconds() - self._tidy_after)
+        self._mailboxes.tidy(self._clock.seconds() - self._rounds.patience - self._schedule.minimal)
         try:
             waiting = await self._in_thread(self._journal.waiting)
             now = self._now()

@@ -5,10 +5,10 @@ Pure arithmetic on seconds of the queue's clock (queue/clock.py), with Postfix's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Schedule:
     """The parameters, in seconds.
 
@@ -21,6 +21,11 @@ class Schedule:
     lifetime: float = 432_000.0
     bounce_lifetime: float = 432_000.0
     warning: float = 0.0
+
+    def adopt(self, other: Schedule) -> None:
+        """A reload: all who have this one go by the other's times from now on."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
 
     def next_due(self, now: float, since: float) -> float:
         """The time of the next try of what came ``since`` and has just failed."""

@@ -114,10 +114,7 @@ class Troubles:
         self._route = route
         self._next_id = next_id
         self._folder = folder
-        self._myhostname = myhostname
-        self._postmaster = Address("postmaster", myorigin)
-        self._words = LANGUAGES[language]
-        self._classes = frozenset(notify_classes) - {"2bounce", "delay"}
+        self.adopt(myhostname=myhostname, myorigin=myorigin, language=language, notify_classes=notify_classes)
         self._clock = clock
         self._wall = wall
         self._refusals, self._mailboxes = _Gathered(), _Gathered()
@@ -125,6 +122,13 @@ class Troubles:
         self._written_at: float | None = None
         self._timer: IDelayedCall | None = None
         self._stopped = False
+
+    def adopt(self, *, myhostname: str, myorigin: str, language: str, notify_classes: Collection[str]) -> None:
+        """A reload: the next letter is written so."""
+        self._myhostname = myhostname
+        self._postmaster = Address("postmaster", myorigin)
+        self._words = LANGUAGES[language]
+        self._classes = frozenset(notify_classes) - {"2bounce", "delay"}
 
     def refused(self, client: str, verb: str, status: Status) -> None:
         """A client was told this. Never raises, never waits."""
