@@ -134,7 +134,7 @@ def _octets(line: str) -> bytes:
 _LINE_HEAD = 2048
 # Octets, of each line no more than _LINE_HEAD counted: it is the number of lines that costs time. sendmail refuses a header of
 # more than 32 KiB (MaxHeadersLength); ten thousand recipients in To: have 300.
-_LONGEST_HEADER = 1 << 20
+LONGEST_HEADER = 1 << 20
 # Of a field that is noted, and how many of one name.
 _MOST_NOTED = 16 << 10
 _MOST_OF_ONE_NAME = 3
@@ -151,7 +151,8 @@ class TopHeader:
     before it, which ends ours. A first line ``From …`` (an mbox piped into a mail program) belongs to the header that follows it,
     as mutt has it.
 
-    drop: names of fields in lower case, which go with their continuation lines. ``received``, ``delivered_to``
+    longest: octets of a header (message_header_size_limit), of each line no more than _LINE_HEAD counted. drop: names of fields in lower
+    case, which go with their continuation lines. ``received``, ``delivered_to``
     (lower case) and ``message_id`` are what was found; ``size`` is the octets of the text as it came. ``endless``: the header
     was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
 
@@ -160,7 +161,10 @@ class TopHeader:
     something is noted.
     """
 
-    def __init__(self, drop: Collection[bytes], noted: Collection[bytes] = ()) -> None:
+    def __init__(
+        self, drop: Collection[bytes], noted: Collection[bytes] = (), *, longest: int = LONGEST_HEADER
+    ) -> None:
+        self._longest = longest
         self._drop = frozenset(drop)
         self._noted = frozenset(noted)
         self._fields: dict[bytes, list[bytes]] = {}
@@ -228,7 +232,7 @@ class TopHeader:
         first, self._begun = not self._begun, True
         opening, self._opening = self._opening, b""
         self._header_size += len(line)
-        if self._header_size > _LONGEST_HEADER:
+        if self._header_size > self._longest:
             self._ended = self.endless = True
             return opening
         field = _FIELD.match(line)

@@ -221,6 +221,12 @@ class TopHeaderTests(SynchronousTestCase):
             self.assertEqual(given_back > 990_000, kept, start)
             self.assertLess(len(top._rest), 4096)
 
+    def test_a_header_at_its_limit_is_taken_and_one_of_an_octet_more_is_given_up(self) -> None:
+        for octets, endless in ((100, False), (101, True)):
+            top = TopHeader(DROP, longest=102)
+            top.feed(b"X-Line: ".ljust(octets - 2, b"x") + b"\r\n\r\n")
+            self.assertEqual(top.endless, endless)
+
     def test_a_header_of_too_many_lines_is_given_up_and_one_of_long_lines_is_not(self) -> None:
         for line, endless in (
             (b"Status: x\r\n", True),
@@ -266,3 +272,26 @@ class TopHeaderTests(SynchronousTestCase):
         top = TopHeader(())
         kept = top.feed(text) + top.finish()
         self.assertIn(kept, (text, b"\r\n" + text))
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(st.integers(1, 60), max_size=30))
+    def test_fields_that_are_noted_are_kept_as_they_came_however_the_text_is_cut(self, cuts: list[int]) -> None:
+        text = (
+            b"From: ann@lan.example\r\nSubject: x\r\nBcc: eve\r\nfrom : Bob\r\n <bob@lan.example>\r\n"
+            b"Date:\r\nX: " + b"y" * 5000 + b"\r\n\r\nFrom: text\r\n"
+        )
+        top = TopHeader(DROP, (b"from", b"date", b"bcc", b"sender"))
+        kept = b""
+        for size in [*cuts, len(text)]:
+            kept, text = kept + top.feed(text[:size]), text[size:]
+        kept += top.finish()
+        self.assertEqual(top.values(b"from"), [b"ann@lan.example", b"Bob\r\n <bob@lan.example>"])
+        self.assertEqual((top.values(b"date"), top.values(b"bcc"), top.values(b"sender")), ([b""], [], []))
+        self.assertEqual(top.ambiguous, "")
+        self.assertNotIn(b"Bcc", kept)
+
+    def test_no_field_and_no_number_of_fields_fills_the_memory(self) -> None:
+        top = TopHeader(DROP, (b"from",))
+        for _ in range(20):
+            top.feed(b"From: " + b"x" * 100_000 + b"\r\n")
+        self.assertEqual([len(value) for value in top.values(b"from")], [(16 << 10) - 6] * 3)

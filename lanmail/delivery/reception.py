@@ -33,7 +33,7 @@ from lanmail.interfaces import (
 )
 from lanmail.mailbox.mbox import STATE_FIELDS
 from lanmail.maillog import Logger
-from lanmail.message import QueueIds, TopHeader, Trace, protocol
+from lanmail.message import LONGEST_HEADER, QueueIds, TopHeader, Trace, protocol
 from lanmail.network import Peer, parse_ip
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder, IncomingMessage
@@ -67,11 +67,11 @@ class Submission:
 class Reception:
     """What all transactions share. Calling it makes the avatar of a user, or of the anonymous client: the realm's ``transactions``.
 
-    senders: who may send as whom. accept: the queue's. devices: who sends without a login, and as whom. trouble: what is wrong with
-    the disk, as far as it is known; None where nothing is. tell: the story. myhostname: for our Received header. myorigin: for senders
-    without a domain. drop_headers: ``message_drop_headers`` (the headers of state always go). hopcount_limit: so many Received headers,
-    ours counted, are too many. wall: seconds since the epoch. submission: what else is done with a message that is handed in by whoever
-    wrote it.
+    senders: who may send as whom. accept: the queue's. devices: who sends without a login, and as whom. trouble: what is wrong
+    with the disk, as far as it is known; None where nothing is. tell: the story. myhostname: for our Received header. myorigin:
+    for senders without a domain. drop_headers: ``message_drop_headers`` (the headers of state always go). hopcount_limit: so many
+    Received headers, ours counted, are too many. header_size_limit: ``message_header_size_limit``. wall: seconds since the epoch.
+    submission: what else is done with a message that is handed in by whoever wrote it.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Reception:
         myorigin: str,
         drop_headers: Collection[str],
         hopcount_limit: int,
+        header_size_limit: int = LONGEST_HEADER,
         wall: Callable[[], float],
         submission: Submission = Submission(),
     ) -> None:
@@ -105,6 +106,7 @@ class Reception:
         self.myorigin = myorigin
         self.drop = STATE_FIELDS | {name.lower().encode("utf-8", "replace") for name in drop_headers}
         self.hopcount_limit = hopcount_limit
+        self.header_size_limit = header_size_limit
         self.wall = wall
 
     def __call__(self, user: User | None) -> Transactions:
@@ -267,7 +269,7 @@ class _Arrival:
         self._envelope = envelope
         self._login = login
         self._rules = reception.submission if envelope.peer.submission else None
-        self._top = TopHeader(reception.drop, () if self._rules is None else NOTED)
+        self._top = TopHeader(reception.drop, () if self._rules is None else NOTED, longest=reception.header_size_limit)
         self._text = IncomingMessage(reception.folder, envelope.queue_id, self._top, self._hand_over)
 
     async def write(self, chunk: bytes) -> None:

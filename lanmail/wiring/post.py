@@ -113,6 +113,7 @@ class Post:
             myorigin=settings.myorigin,
             drop_headers=settings.message_drop_headers,
             hopcount_limit=settings.hopcount_limit,
+            header_size_limit=settings.message_header_size_limit,
             wall=time.time,
             submission=Submission(settings.submission_header_from == "check", settings.submission_hide_client),
         )
