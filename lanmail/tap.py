@@ -20,6 +20,7 @@ from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
 from lanmail.config.describe import describe, refusal
+from lanmail.config.openings import openings
 from lanmail.config.settings import Reading, place_of, read
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
@@ -117,7 +118,8 @@ def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: Tr
 
     def show_page() -> None:
         if trial is not None:
-            _say(trial.page(*(port.place for port in ports)))
+            smtp, pop3 = (port.place for port in ports)
+            _say(trial.page(smtp, pop3, openings(settings)))
 
     return LanMail(settings, warnings, state, rights, ports, foreign, reactor, show_page)
 

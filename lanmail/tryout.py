@@ -9,6 +9,8 @@ import os
 import pwd
 import secrets
 import shutil
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lanmail.accounts.hashes import hash_password
@@ -89,8 +91,8 @@ class TryOut:
     def main_cf(self) -> str:
         return os.path.join(self.folder, "main.cf")
 
-    def page(self, smtp: str, pop3: str) -> str:
-        """The start page. ``smtp`` and ``pop3``: host:port where each listens."""
+    def page(self, smtp: str, pop3: str, openings: Sequence[str] = ()) -> str:
+        """The start page. ``smtp`` and ``pop3``: host:port where each listens. openings: what is left open (config/openings.py)."""
         lines = [
             "",
             "lanmail is up: the try-out, for this machine alone. Nothing leaves it, nothing needs the Internet.",
@@ -101,6 +103,9 @@ class TryOut:
             "",
         ]
         lines += [f"  account        {n}@{DOMAIN}   user {n}   password {self.accounts[n]}" for n in NAMES]
+        lines += [""] if openings else []
+        for line in openings:
+            lines += textwrap.wrap(line, 96, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
         lines += ["", "Send a message, and fetch it (in another terminal):", ""]
         lines += [f"  {line}" for line in self.examples(smtp, pop3)]
         lines += ["", f"The passwords are kept in {self.folder}/accounts.txt. Ctrl-C ends the service;"]

@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.manners import Manners
 from lanmail.network import Networks, Peer
-from lanmail.wire.terms import TLS_FIRST, Terms
+from lanmail.wire.terms import LOGIN_FIRST, TLS_FIRST, Terms
 
 LAN = Peer("192.168.1.5")
 HERE = Peer("127.0.0.1")
@@ -55,3 +55,16 @@ class MannersTests(SynchronousTestCase):
 
     def test_without_a_certificate_nothing_is_offered(self) -> None:
         self.assertEqual(manners(offered=False).smtp(LAN), Terms())
+
+    def test_at_submission_nothing_goes_without_a_login_and_no_login_in_clear(self) -> None:
+        rules = manners(networks=("192.168.2.0/24",), device="192.168.1.40")
+        self.assertEqual(rules.submission(OVER_TLS), Terms(login=True, mail=LOGIN_FIRST))
+        for host in ("192.168.1.5", "192.168.1.40", "203.0.113.9"):  # a device has its own way, at the other port
+            self.assertEqual(rules.submission(Peer(host)), Terms(starttls=True, first=TLS_FIRST))
+        for host in ("127.0.0.1", "::1", "", "192.168.2.5"):
+            self.assertEqual(rules.submission(Peer(host)), Terms(starttls=True, login=True, mail=LOGIN_FIRST))
+
+    def test_at_submission_auth_only_asks_even_this_machine_for_tls_and_no_level_takes_it_away(self) -> None:
+        rules = manners(level="none", auth_only=True)
+        self.assertEqual(rules.submission(HERE), Terms(starttls=True, first=TLS_FIRST))
+        self.assertEqual(rules.submission(OVER_TLS), Terms(login=True, mail=LOGIN_FIRST))

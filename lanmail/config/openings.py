@@ -19,7 +19,7 @@ def _senders(settings: Settings) -> str:
         mine += ", but may write anybody into the From header (submission_header_from = off)"
     if settings.mynetworks_may_send_as == "anyone":
         return f"open: without a login anybody may send as anybody here (mynetworks_may_send_as = anyone); {mine}"
-    return f"closed: as somebody who has an account here nobody sends without a login (mynetworks_may_send_as = nobody-local); {mine}"
+    return f"closed: nobody sends without a login as somebody who has an account here (mynetworks_may_send_as = nobody-local); {mine}"
 
 
 def _passwords(settings: Settings) -> str:

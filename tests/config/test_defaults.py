@@ -91,3 +91,16 @@ class TestNetworks(SynchronousTestCase):
         self.assertIn("192.168.1.77", settings.mynetworks)
         self.assertIn("localhost", settings.relay_domains)
         self.assertNotIn("localhost", reading("").accepted().relay_domains)
+
+
+class TestPorts(SynchronousTestCase):
+    def ports(self, text: str = "") -> tuple[int, int]:
+        settings = reading(text).settings
+        return settings.submission_port, settings.submissions_port
+
+    def test_submission_has_its_known_ports_beside_the_known_ports(self) -> None:
+        self.assertEqual(self.ports(), (587, 465))
+        self.assertEqual(self.ports("smtp_port = 2525"), (0, 0))
+        self.assertEqual(self.ports("pop3_port = 1110"), (0, 0))
+        self.assertEqual(self.ports("smtp_endpoint = tcp:25"), (0, 0))
+        self.assertEqual(self.ports("smtp_port = 2525\nsubmission_port = 5870"), (5870, 0))
