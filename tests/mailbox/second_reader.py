@@ -180,7 +180,9 @@ def written_by_lanmail(header: bytes) -> bool:
             if not seen or seen[0] != "return-path" or len(field) < 2:
                 return False
             words = field[1].lstrip(b" \t").split(b" ")
-            return len(words) > 4 and words[0] == b"by" and words[1] != b"" and words[2:4] == [b"(lanmail)", b"with"]
+            if len(words) < 5 or not words[1] or set(words[1]) & set(b"\t\r"):
+                return False
+            return words[0].lower() == b"by" and words[2] == b"(lanmail)" and words[3].lower() == b"with"
         if name not in ("return-path", "x-original-to", "delivered-to") or (name == "return-path") != (not seen):
             return False
         seen.append(name)
