@@ -8,6 +8,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from lanmail.smtp.limits import SmtpLimits
+from lanmail.wire.terms import LOGIN_FIRST, Terms
 from tests import dialogue
 from tests.smtp.fakes import Door, RememberingTransactions
 
@@ -15,7 +16,10 @@ NAMES = sorted(path.stem for path in dialogue.FOLDER.glob("smtp-*.txt"))
 
 
 def door_for(name: str, clock: object = None, limits: SmtpLimits | None = None) -> Door:
-    return Door(limits, clock=clock, offer_auth=name == "smtp-auth")
+    door = Door(limits, clock=clock, offer_auth=name == "smtp-auth")
+    if name == "smtp-submission":
+        door.factory.terms = lambda peer: Terms(starttls=True, login=True, mail=LOGIN_FIRST)
+    return door
 
 
 class InMemoryTests(SynchronousTestCase):
