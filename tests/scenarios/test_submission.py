@@ -6,6 +6,7 @@ import functools
 import os
 import pwd
 import smtplib
+import socket
 import ssl
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live import Server, free_port, mail_owner, need, shared, wait_for
+from tests.live import ROOT, Server, free_port, mail_owner, need, shared, wait_for
 
 LIMIT = 20
 DOMAIN = "iscb-corporation.com"
@@ -243,3 +244,42 @@ class RuleTests(SubmissionTestCase):
         self.assertIn("closed: nobody sends without a login as somebody who has an account here", log)
         self.assertIn("closed: passwords are taken under TLS alone", log)
         self.assertNotIn("Traceback", log)
+
+
+class WithoutCertificateTests(SynchronousTestCase):
+    """Where no certificate can be made: its folder is a file."""
+
+    def refused(self, extra: str) -> Server:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "data").write_text("")
+        made = Server(str(folder), extra)
+        self.addCleanup(made.stop)
+        return made
+
+    def test_ports_that_main_cf_names_keep_it_from_starting(self) -> None:
+        for name in ("submission_port", "submissions_port"):
+            made = self.refused(f"{name} = {free_port()}\n")
+            done = subprocess.run(made.command(), capture_output=True, text=True, timeout=60, cwd=ROOT)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+            self.assertRegex(done.stderr, r"\Alanmail: [^\n]*data[^\n]*\n\Z")
+
+    def test_ports_that_nobody_named_are_left_alone(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root has port 25")
+        host = "127.0.0.87"
+        for port in (25, 110, 465, 587):
+            with socket.socket() as sock:
+                try:
+                    sock.bind((host, port))
+                except OSError as error:
+                    raise SkipTest(f"port {port}: {error}") from error
+        made = self.refused(f"smtp_port = 25\npop3_port = 110\npop3s_port = 0\ninet_interfaces = {host}\n")
+        with made.log.open("ab") as log:
+            made.process = subprocess.Popen(made.command(), stdout=log, stderr=log, cwd=ROOT)
+        wait_for(lambda: " is up" in made.describe(), made.describe, made.process)
+        self.assertIn("there is no TLS, and so no submission: ", made.describe())
+        self.assertNotIn("listening: submission", made.describe())
+        for port, answers in ((25, True), (587, False), (465, False)):
+            with socket.socket() as sock:
+                self.assertEqual(sock.connect_ex((host, port)) == 0, answers, port)
