@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
+from OpenSSL._util import lib as _openssl
 
 from lanmail.tls.certificate import Chain
 
@@ -21,6 +22,10 @@ CIPHERS = (
 # TLS 1.0 signs with MD5 and SHA-1, which OpenSSL allows at its security level 0 only. Many devices of that age have nothing but RSA key
 # exchange.
 OLD_CIPHERS = CIPHERS + b":ECDHE+AES:kRSA+AES:!aNULL:!eNULL:!PSK:!SRP:@SECLEVEL=0"
+
+# Mozilla's, once with what a quantum computer would not undo, which came with OpenSSL 3.5. Its own list has finite-field Diffie-Hellman
+# too, at which a client that computes nothing makes a server work ten times as long (CVE-2002-20001).
+GROUPS = (b"X25519MLKEM768:X25519:P-256:P-384", b"X25519:P-256:P-384")
 
 Told = Callable[[SSL.Connection, int, int], None]
 """OpenSSL's info callback (SSL_CTX_set_info_callback(3)): the connection, where it is, and a code."""
@@ -65,6 +70,7 @@ def make_context(chains: Sequence[Chain], versions: Versions, told: Told | None 
         context.set_verify(SSL.VERIFY_NONE)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB less for each idle connection
         context.set_cipher_list(OLD_CIPHERS if versions is Versions.OLD else CIPHERS)
+        _choose_groups(context)
         for chain in chains:
             _show(context, chain)
         if told is not None:
@@ -73,6 +79,14 @@ def make_context(chains: Sequence[Chain], versions: Versions, told: Told | None 
     except (SSL.Error, crypto.Error, UnsupportedAlgorithm, x509.InvalidVersion, ValueError, TypeError) as error:
         raise CannotServe(_reason(error)) from None
     return context
+
+
+def _choose_groups(context: SSL.Context) -> None:
+    """pyOpenSSL has no method for it, but what it is made of has a function (Twisted's own contexts reach for that in the same way)."""
+    choose = getattr(_openssl, "SSL_CTX_set1_curves_list", None)
+    if choose is not None:
+        any(choose(context._context, names) for names in GROUPS)  # the first that it knows; else it keeps its own
+        _openssl.ERR_clear_error()
 
 
 def _show(context: SSL.Context, chain: Chain) -> None:

@@ -124,6 +124,13 @@ class ClientsTests(TestCase):
             self.assertIn("no peer certificate available", said)
         self.assertIn("no peer certificate", await self.s_client(port, "-tls1_2", "-cipher", "AES128-GCM-SHA256"))
 
+    async def test_a_client_cannot_have_us_do_the_costly_kinds_of_key_exchange(self) -> None:
+        port = self.listen()
+        for group in ("X25519", "P-256", "P-384"):
+            self.assertIn("New, TLSv1.3", await self.s_client(port, "-groups", group), group)
+        for group in ("ffdhe2048", "ffdhe3072", "P-521", "X448"):
+            self.assertIn("no peer certificate available", await self.s_client(port, "-groups", group), group)
+
     async def test_an_old_device_is_served_on_its_own_port(self) -> None:
         self.toy = ToyFactory(reactor, (chain(), chain(for_old_devices=True)), Versions.OLD)
         port = self.listen()
