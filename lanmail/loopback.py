@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from lanmail.network import Peer, parse_ip
 
-_TABLES = {4: "/proc/net/tcp", 6: "/proc/net/tcp6"}
+# self: they are there also where /proc shows processes alone (systemd's ProcSubset=pid).
+_TABLES = {4: "/proc/self/net/tcp", 6: "/proc/self/net/tcp6"}
 _UID, _INODE = 7, 9  # columns
 
 

@@ -24,7 +24,7 @@ class TableTests(SynchronousTestCase):
             raise SkipTest("these lines are a little-endian machine's")
 
     def behind(self, peer: Peer, tcp: str, tcp6: str = "") -> int | None:
-        texts = {"/proc/net/tcp": HEAD + tcp if tcp else "", "/proc/net/tcp6": HEAD + tcp6 if tcp6 else ""}
+        texts = {"/proc/self/net/tcp": HEAD + tcp if tcp else "", "/proc/self/net/tcp6": HEAD + tcp6 if tcp6 else ""}
         return uid_behind(peer, texts.__getitem__)
 
     def test_the_clients_end_is_the_one_that_is_the_other_way_round(self) -> None:

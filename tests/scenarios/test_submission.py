@@ -245,6 +245,25 @@ class RuleTests(SubmissionTestCase):
         self.assertIn("closed: passwords are taken under TLS alone", log)
         self.assertNotIn("Traceback", log)
 
+    def test_both_ports_speak_the_versions_that_are_meant_for_where_tls_is_required(self) -> None:
+        starttls, wrapped = free_port(), free_port()
+        made = Server(
+            self.mktemp(),
+            f"submission_port = {starttls}\nsubmissions_port = {wrapped}\nsmtpd_tls_mandatory_protocols = >=TLSv1.3\n",
+        )
+        self.addCleanup(made.stop)
+        made.start()
+        older = ssl._create_unverified_context()
+        older.maximum_version = ssl.TLSVersion.TLSv1_2
+        for port, speaks in ((made.smtp, True), (starttls, False)):
+            with smtplib.SMTP("localhost", port, timeout=LIMIT) as client:
+                if speaks:
+                    self.assertEqual(client.starttls(context=older)[0], 220)
+                else:
+                    self.assertRaises(ssl.SSLError, client.starttls, context=older)
+                    client.close()
+        self.assertRaises(ssl.SSLError, smtplib.SMTP_SSL, "localhost", wrapped, timeout=LIMIT, context=older)
+
 
 class WithoutCertificateTests(SynchronousTestCase):
     """Where no certificate can be made: its folder is a file."""
