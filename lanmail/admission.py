@@ -33,6 +33,10 @@ class Capacity:
     taken: int = 0
     held: Counter[str] = field(default_factory=Counter)
 
+    def adopt(self, limit: int, reserved: int, own: Networks) -> None:
+        """What main.cf says, at the start and at a reload. Who is in stays in."""
+        self.limit, self.reserved, self.own = limit, reserved, own
+
     def shrink(self, limit: int) -> None:
         """There can be no more than so many; what is reserved becomes less in the same measure."""
         self.reserved = self.reserved * limit // self.limit
@@ -82,13 +86,17 @@ class Admission:
     ) -> None:
         self._service = service
         self._capacity = capacity
-        self._per_client = per_client
-        self._exceptions = exceptions
+        self.adopt(per_client, exceptions)
         self._report = report
         self._comes: Callable[[Peer], bool] = (lambda peer: True) if anvil is None else anvil.connection
         self._clients: Counter[str] = Counter()
         self._told: set[str] = set()
         self._told_full = False
+
+    def adopt(self, per_client: int, exceptions: Networks) -> None:
+        """A reload: who is in stays in."""
+        self._per_client = per_client
+        self._exceptions = exceptions
 
     def admit(self, peer: Peer) -> Status | None:
         """None lets the client in, and ``leave`` must follow when it goes. A Status says why not; nothing follows."""

@@ -51,12 +51,16 @@ class Anvil:
         room: int = ROOM,
     ) -> None:
         self._service = service
-        self._rates = rates
-        self._exceptions = exceptions
+        self.adopt(rates, exceptions)
         self._clock = clock
         self._report = report
         self._room = room
         self._counts: dict[str, OrderedDict[str, _Count]] = {}
+
+    def adopt(self, rates: Rates, exceptions: Networks) -> None:
+        """A reload: these hold from now on; what was counted counts."""
+        self._rates = rates
+        self._exceptions = exceptions
 
     def connection(self, peer: Peer) -> bool:
         """A client connects: whether it has not done so too often."""

@@ -10,13 +10,14 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.cred.checkers import ICredentialsChecker
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from lanmail import __version__
 from lanmail.config.openings import openings
 from lanmail.config.parameters import Settings
+from lanmail.config.settings import Reading
 from lanmail.maillog import MailLogFile
 from lanmail.notify import Notices
 from lanmail.ports import Listening
@@ -24,9 +25,11 @@ from lanmail.rights.privileges import CannotDrop
 from lanmail.state import StateFolder
 from lanmail.wiring.doors import Doors
 from lanmail.wiring.keeping import Keeping
+from lanmail.wiring.listening import Entrances
 from lanmail.wiring.people import People
 from lanmail.wiring.place import CannotStart, Place, log
 from lanmail.wiring.post import Post
+from lanmail.wiring.reload import Reload
 from lanmail.wiring.rights import Rights
 
 # A POP3 client's socket, its mailbox and its claim; an SMTP client's socket and the file of a large message.
@@ -40,7 +43,7 @@ class LanMail(Service):
     """One mail service, from its bound ports to its mailboxes.
 
     warnings: of the configuration, for the log. foreign: checkers in place of our own (Twisted's ``--auth``).
-    started: called when everything is under way. Raises CannotStart, and StateTrouble.
+    reread: the configuration as it is now; blocks. started: called when everything is under way. Raises CannotStart, and StateTrouble.
     """
 
     name = "lanmail"
@@ -54,13 +57,13 @@ class LanMail(Service):
         ports: Sequence[Listening],
         foreign: Sequence[ICredentialsChecker],
         reactor: Any,
+        reread: Callable[[], Reading],
         started: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._warnings = [str(warning) for warning in warnings]
         self._state = state
         self._rights = rights
-        self._ports = ports
         self._reactor = reactor
         self._started = started
         self._log_file = _log_file(settings, rights)
@@ -73,12 +76,15 @@ class LanMail(Service):
         with rights.as_owner():
             keeping = self._keeping = Keeping(place)
         post = self._post = Post(place, people, keeping)
-        self._doors = Doors(place, people, keeping, post)
+        doors = self._doors = Doors(place, people, keeping, post)
+        self._entrances = Entrances(place, doors, ports)
+        self._reload = Reload(place, people, keeping, post, doors, reread)
+        self._reloading = DeferredLock()
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         # First, and before there are threads or processes: where an endpoint cannot be had, or root not be given up, the program ends here.
-        self._doors.listen(self._ports)
+        self._entrances.open()
         missing = self._missing_descriptors()
         try:
             self._rights.give_up()
@@ -92,14 +98,14 @@ class LanMail(Service):
         self._rights.begin().addCallback(self._guard_is_lost)
         self._place.pool.start()
         self._people.start()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reopen_log))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         self._keeping.start(self._post.runner.look)
         self._post.start()
         self._doors.start()
         mending = self._doors.maildrops.finish_expunges(self._keeping.mailbox_state, self._people.accounts, log.report)
         for work, what in ((mending, "finishing expunges"), (self._post.read_aliases(), "reading aliases")):
             Deferred.fromCoroutine(work).addErrback(_broken, what)
-        for place in self._doors.places(self._ports):
+        for place in self._entrances.described():
             log.info("listening: {place}", place=place)
         for opening in openings(self._settings):
             log.info("{opening}", opening=opening)
@@ -109,6 +115,24 @@ class LanMail(Service):
             self._alive.start(self._notices.watchdog_interval)
         self._started()
 
+    def reload(self) -> Deferred[None]:
+        """SIGHUP: the log file is opened anew, and everything that may change is read again, all or nothing. Fires when it is done."""
+        self._reopen_log()
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._read_again())).addErrback(
+            _broken, "reading again"
+        )
+
+    async def _read_again(self) -> None:
+        self._notices.reloading()
+        try:
+            if self.running and await self._reload.run():
+                for warning in self._missing_descriptors():
+                    log.warn("warning: {warning}", warning=warning)
+                for opening in openings(self._place.settings):
+                    log.info("{opening}", opening=opening)
+        finally:
+            self._notices.ready()
+
     def stopService(self) -> Deferred[None]:
         """No new connections, commands under way finish, then everything is closed."""
         super().stopService()  # type: ignore[no-untyped-call]
@@ -117,7 +141,8 @@ class LanMail(Service):
     async def _stop(self) -> None:
         self._notices.stopping()
         signals = {number: signal.signal(number, self._hurry) for number in (signal.SIGTERM, signal.SIGINT)}
-        await self._doors.stop(self._settings.shutdown_timeout)
+        await self._entrances.close()
+        await self._doors.stop(self._place.settings.shutdown_timeout)
         await self._post.control.stop()
         self._keeping.stop_recovering()
         # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.

@@ -20,8 +20,10 @@ from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
 
 from lanmail.config.describe import describe, refusal
+from lanmail.config.machine import ThisMachine
 from lanmail.config.openings import openings
 from lanmail.config.settings import Reading, place_of, read
+from lanmail.files import open_plainly
 from lanmail.maillog import standard_output
 from lanmail.ports import CannotListen
 from lanmail.rights.handover import hand_over
@@ -32,7 +34,7 @@ from lanmail.spool.ground import doubts
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tls.checking import judged
 from lanmail.tryout import CannotTry, TryOut
-from lanmail.wiring.doors import open_ports
+from lanmail.wiring.listening import open_ports
 from lanmail.wiring.place import CannotStart
 from lanmail.wiring.rights import Guarded, Rights, Unguarded
 
@@ -93,12 +95,12 @@ def makeService(options: Options) -> IService:
             reading = judged(reading)
             _say(describe(reading, ground=[] if trial else doubts(reading.settings.queue_directory)))
             raise SystemExit(1 if reading.errors else 0)
-        return _service(reading, options.get("credCheckers", ()), trial)
+        return _service(reading, options, trial)
     except (CannotTry, CannotListen, CannotStart, NoParent, StateTrouble) as trouble:
         _end(str(trouble))
 
 
-def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: TryOut | None) -> IService:
+def _service(reading: Reading, options: Options, trial: TryOut | None) -> IService:
     if reading.errors:
         _end(*refusal(reading))
     from twisted.internet import reactor
@@ -116,12 +118,19 @@ def _service(reading: Reading, foreign: Sequence[ICredentialsChecker], trial: Tr
     if trial is None:
         warnings += doubts(state.path)
 
+    foreign: Sequence[ICredentialsChecker] = options.get("credCheckers", ())
+    # twistd may go to another folder on its way into the background; and the guard knows the file by its whole path.
+    main_cf, machine = os.path.abspath(reading.file), ThisMachine(rights.opened or open_plainly)
+
+    def reread() -> Reading:
+        return read(main_cf, options["override"], machine=machine)
+
     def show_page() -> None:
         if trial is not None:
             smtp, pop3 = (port.place for port in ports)
             _say(trial.page(smtp, pop3, openings(settings)))
 
-    return LanMail(settings, warnings, state, rights, ports, foreign, reactor, show_page)
+    return LanMail(settings, warnings, state, rights, ports, foreign, reactor, reread, show_page)
 
 
 def _rights(reading: Reading, reactor: Any) -> Rights:

@@ -43,6 +43,11 @@ class ServerTls:
                 check_old(chain)
         self._context = make_context(chains, self._versions, self._told)
 
+    def adopt(self, chains: Sequence[Chain], other: ServerTls) -> None:
+        """A reload: serve as ``other``, which has been made with these, would."""
+        self._versions, self._limit = other._versions, other._limit
+        self.use(chains)
+
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """IOpenSSLServerConnectionCreator."""
         connection = SSL.Connection(self._context, None)

@@ -73,6 +73,16 @@ class Certificates:
         self.mandatory = made(chains.usual, mandatory_versions)
         self.old_devices = made(chains.old_devices, Versions.OLD) if old else None
 
+    def adopt(self, other: Certificates) -> None:
+        """A reload: what ``other`` was made with, and what it found, holds for the ports of this one."""
+        self._given, self._read, self._open = other._given, other._read, other._open
+        self._plan, self._keep = other._plan, other._keep
+        self._seen, self._served = other._seen, other._served
+        self.clear.adopt(self._served.usual, other.clear)
+        self.mandatory.adopt(self._served.usual, other.mandatory)
+        if self.old_devices is not None and other.old_devices is not None:
+            self.old_devices.adopt(self._served.old_devices, other.old_devices)
+
     async def look(self, in_thread: InThread) -> None:
         """Whether another certificate is to be served: after a change of the files, before the end of one, when our names have changed."""
         await self._look(in_thread, self._chains)

@@ -5,7 +5,9 @@ rights    who does what needs root: we ourselves, or the guard once we have give
 people    who has mail here, and how they prove who they are
 keeping   what is answered for: the journal, its history, and the mailboxes
 post      where mail goes, and the queue
-doors     TLS, the conversations, and which of them is spoken at which port
+doors     TLS and the conversations: what is said to whoever comes, and who may come (limits: how often and how much)
+listening which of them is spoken at which port
+reload    SIGHUP: all of it read again, and obeyed as a whole or not at all
 
 Read ``service.LanMail.__init__`` and then these, in this order, to see what mail passes through.
 """

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from lanmail.config.parameters import Settings
 from lanmail.delivery.local import LocalDelivery
 from lanmail.interfaces import User, nothing_to_tell
 from lanmail.mailbox import expunge
@@ -49,8 +50,7 @@ class Keeping:
         except JournalTrouble as trouble:
             raise CannotStart(str(trouble)) from trouble
 
-        locks = settings.mailbox_delivery_lock
-        self._locking = Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)
+        self._locking = _locking(settings)
         self.mailbox_state = state.folder("mailboxes")
         expunge.sweep(self.mailbox_state)
         boot = SYSTEM.boot()
@@ -69,6 +69,11 @@ class Keeping:
             mailbox_size_limit=settings.mailbox_size_limit,
         )
         self._recovering: LoopingCall | None = None
+
+    def adopt(self, settings: Settings) -> None:
+        """A reload."""
+        self._locking = _locking(settings)
+        self.delivery.mailbox_size_limit = settings.mailbox_size_limit
 
     def mailbox_of(self, user: User) -> MailboxFile:
         """The mailbox file of a user, whose name is safe as the name of a file."""
@@ -134,3 +139,8 @@ class Keeping:
                 log.failure("while recovering", failure)
 
         return self._place.in_thread(self.recovery.run).addErrback(failed).addCallback(lambda _: waits_again())
+
+
+def _locking(settings: Settings) -> Locking:
+    locks = settings.mailbox_delivery_lock
+    return Locking("dotlock" in locks, "fcntl" in locks, "flock" in locks, settings.stale_lock_time)

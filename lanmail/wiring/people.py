@@ -9,7 +9,7 @@ from functools import partial
 from twisted.cred.checkers import ICredentialsChecker
 
 from lanmail.accounts.checkers import ForeignPasswords, PasswordChecker
-from lanmail.accounts.devices import BadTable, DeviceTable, open_plainly
+from lanmail.accounts.devices import BadTable, DeviceTable, Table, open_plainly
 from lanmail.accounts.homes import forward_files
 from lanmail.accounts.pam import SystemGuards
 from lanmail.accounts.passwd_file import PasswdFile
@@ -19,6 +19,7 @@ from lanmail.accounts.throttle import Throttle
 from lanmail.accounts.watched import ACCOUNTS, FOLDERS, Watched
 from lanmail.config.foreign_accounts import obstacle_on
 from lanmail.config.machine import THIS_MACHINE
+from lanmail.config.parameters import Settings
 from lanmail.delivery.forward import ForwardsOfUsers
 from lanmail.files import open_no_link
 from lanmail.maillog import Logger
@@ -37,7 +38,8 @@ class People:
         self._guards: SystemGuards | None = None
         self.accounts = AccountList([self._source(source.kind, source.path) for source in settings.accounts])
         domains = settings.mydestination.names
-        passwords = ForeignPasswords(foreign, self.accounts, domains, log.report) if foreign else self._remembering()
+        self._foreign = ForeignPasswords(foreign, self.accounts, domains, log.report) if foreign else None
+        passwords = self._foreign or self._remembering()
         self.checker = PasswordChecker(passwords, domains, Throttle(place.reactor), Logger("auth").report)
         self.devices = DeviceTable(
             settings.device_table,
@@ -51,10 +53,16 @@ class People:
         except BadTable as bad:
             raise CannotStart("\n".join(bad.lines)) from bad
 
-    @property
-    def forwards(self) -> ForwardsOfUsers | None:
+    def adopt(self, settings: Settings, devices: Table) -> None:
+        """A reload; ``devices`` was read by it."""
+        self.checker.domains = frozenset(settings.mydestination.names)
+        if self._foreign is not None:
+            self._foreign.domains = self.checker.domains
+        self.devices.adopt(settings.device_table, devices)
+
+    def forwards_of(self, settings: Settings) -> ForwardsOfUsers | None:
         """None where nobody's .forward is read: not asked for, no system accounts, or no right to be somebody else."""
-        path = self._place.settings.forward_path
+        path = settings.forward_path
         if self._guards is None or not self._place.rights.guarded or not (path.plain or path.tagged):
             return None
         read = forward_files(self._guards.homes)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import TypedDict
 
+from lanmail.address import Address
 from lanmail.config.parameters import Settings
 from lanmail.delivery.aliases import Aliases
 from lanmail.delivery.reception import Reception, Submission
-from lanmail.delivery.routes import Domains, Router
+from lanmail.delivery.routes import Domains, Route, Router
 from lanmail.delivery.sender_logins import SenderLogins
 from lanmail.delivery.senders import Senders
 from lanmail.files import open_plainly
@@ -34,36 +36,17 @@ class Post:
         self._people = people
         self._keeping = keeping
         journal, incoming = keeping.journal, keeping.incoming
-
-        self.aliases = Aliases(
-            settings.alias_maps, log.report, reactor.seconds, opened=place.rights.opened or open_plainly
-        )
-        domains = Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own))
-        router = self.router = self._router(settings, domains)
-        self.sender_logins = SenderLogins(
-            settings.smtpd_sender_login_maps,
-            domains,
-            settings.recipient_delimiter,
-            place.in_thread,
-            log.report,
-            reactor.seconds,
-            opened=place.rights.opened or open_plainly,
-        )
-        local_need_login = settings.mynetworks_may_send_as == "nobody-local"
-
-        ids = QueueIds(time.time, journal.last_id_at_start)
-        schedule = _schedule(settings)
+        self._opened = place.rights.opened or open_plainly
+        self._ids = QueueIds(time.time, journal.last_id_at_start)
+        self._schedule = _schedule(settings)
         queue_clock = QueueClock(journal.clock_at_start, time.monotonic)
-        reports = Reports(
-            router.report,
-            ids.next,
+        self._reports = Reports(
+            self._where,
+            self._ids.next,
             incoming,
-            myhostname=settings.myhostname,
-            myorigin=settings.myorigin,
-            language=settings.report_language,
+            **_letters(settings),
             size_limit=settings.bounce_size_limit,
-            notify_classes=settings.notify_classes,
-            schedule=schedule,
+            schedule=self._schedule,
             wall=time.time,
             now=queue_clock.seconds,
         )
@@ -72,7 +55,7 @@ class Post:
             incoming,
             keeping.delivery,
             keeping.checkpoints,
-            reports,
+            self._reports,
             people.accounts,
             also=[place.rights.root],
             in_thread=place.in_thread,
@@ -80,35 +63,62 @@ class Post:
             queue_clock=queue_clock,
             call_from_thread=reactor.callFromThread,
             tell=tell,
-            schedule=schedule,
+            schedule=self._schedule,
             undelivered=lambda *trouble: self.troubles.undelivered(*trouble),
             queue_run_delay=settings.queue_run_delay,
             patience=lock_patience(settings),
         )
         self.troubles = Troubles(
             self.runner.accept,
-            router.report,
-            ids.next,
+            self._where,
+            self._ids.next,
             incoming,
-            myhostname=settings.myhostname,
-            myorigin=settings.myorigin,
-            language=settings.report_language,
-            notify_classes=settings.notify_classes,
+            **_letters(settings),
             clock=reactor,
             wall=time.time,
         )
         desk = Desk(self.runner, place.in_thread, queue_clock.seconds, time.time)
         owner = place.rights.owner
         self.control = ControlSocket(place.state.path, owner.pw_uid, owner.pw_gid, desk, reactor)
+        self._obey(settings, self.aliases_of(settings))
+
+    def aliases_of(self, settings: Settings) -> Aliases:
+        """Not read yet."""
+        return Aliases(settings.alias_maps, log.report, self._place.reactor.seconds, opened=self._opened)
+
+    def adopt(self, settings: Settings, aliases: Aliases) -> None:
+        """A reload, which has read the aliases. Messages that are coming in go by what held when they began."""
+        self._schedule.adopt(_schedule(settings))
+        self._reports.adopt(**_letters(settings), size_limit=settings.bounce_size_limit)
+        self.troubles.adopt(**_letters(settings))
+        self.runner.adopt(queue_run_delay=settings.queue_run_delay, patience=lock_patience(settings))
+        self._obey(settings, aliases)
+
+    def _obey(self, settings: Settings, aliases: Aliases) -> None:
+        """Where mail goes, and what is done with it on the way, by these."""
+        self.aliases = aliases
+        domains = Domains(settings.myorigin, settings.mydestination, _Own(settings.inet_interfaces.is_own))
+        router = self.router = self._router(settings, domains)
+        logins = self._logins = SenderLogins(
+            settings.smtpd_sender_login_maps,
+            domains,
+            settings.recipient_delimiter,
+            self._place.in_thread,
+            log.report,
+            self._place.reactor.seconds,
+            opened=self._opened,
+        )
+        local_need_login = settings.mynetworks_may_send_as == "nobody-local"
+        journal = self._keeping.journal
         self.reception = Reception(
             router,
-            Senders(router, self.sender_logins, place.in_thread, local_need_login=local_need_login),
+            Senders(router, logins, self._place.in_thread, local_need_login=local_need_login),
             self.runner.accept,
-            incoming,
-            ids,
-            people.devices,
+            self._keeping.incoming,
+            self._ids,
+            self._people.devices,
             trouble=lambda: journal.trouble,
-            tell=tell,
+            tell=self._keeping.tell,
             myhostname=settings.myhostname,
             myorigin=settings.myorigin,
             drop_headers=settings.message_drop_headers,
@@ -131,10 +141,14 @@ class Post:
             recipient_delimiter=settings.recipient_delimiter,
             mailbox_size_limit=settings.mailbox_size_limit,
             mailbox_size=self._keeping.size_of,
-            forwards=self._people.forwards,
+            forwards=self._people.forwards_of(settings),
             # Otherwise of no effect, which config/checks.py says.
             luser_relay="" if settings.local_recipient_maps else settings.luser_relay,
         )
+
+    async def _where(self, address: Address) -> Route:
+        """Router.report of whichever router there is by then."""
+        return await self.router.report(address)
 
     def start(self) -> None:
         """The queue runs, and can be asked about."""
@@ -149,13 +163,30 @@ class Post:
     async def read_aliases(self) -> None:
         """At start, so that what is wrong with them is said now and not to the first client; and who reads root's mail."""
         await self._place.in_thread(self.aliases.refresh)
-        await self._place.in_thread(self.sender_logins.refresh)
+        await self._place.in_thread(self._logins.refresh)
         admin = self._place.settings.admin_user
         if admin and self.aliases.find(admin) is None and await self._people.accounts.find(admin) is None:
             log.warn(
                 "warning: admin_user, {admin}, is nobody here: root's mail goes where an alias says, or to the mailbox file root",
                 admin=admin,
             )
+
+
+class _Letters(TypedDict):
+    myhostname: str
+    myorigin: str
+    language: str
+    notify_classes: Collection[str]
+
+
+def _letters(settings: Settings) -> _Letters:
+    """In whose name letters are written, in what language, and about what."""
+    return _Letters(
+        myhostname=settings.myhostname,
+        myorigin=settings.myorigin,
+        language=settings.report_language,
+        notify_classes=settings.notify_classes,
+    )
 
 
 def lock_patience(settings: Settings) -> float:

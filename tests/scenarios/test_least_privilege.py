@@ -122,7 +122,7 @@ class LeastPrivilegeTests(SynchronousTestCase):
         ]
         wanted = [name.removeprefix("CAP_").lower() for name in bounded[1].split()]
         limited = ["setpriv", "--bounding-set", ",".join(["-all", *(f"+{name}" for name in wanted)])]
-        with manager(self.server.folder) as (address, manager_socket):
+        with manager() as (address, manager_socket):
             self.server.start((*limited, "env", f"NOTIFY_SOCKET={address}", *TWIST, *command))
             self.assertEqual(manager_socket.recv(1000), b"READY=1")
             self.assert_serves()
@@ -225,7 +225,7 @@ def adopting_orphans() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def manager(folder: Path) -> Iterator[tuple[str, socket.socket]]:
+def manager() -> Iterator[tuple[str, socket.socket]]:
     """A service manager's ear: its address, and the socket that hears."""
     address = f"/tmp/lanmail-manager-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
