@@ -5,12 +5,15 @@ A line is ``address login[, login ...]``. The address is a whole one, a name alo
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import threading
 from collections.abc import Callable, Container, Mapping, Sequence
 
 from lanmail.address import Address, canonical_domain
 from lanmail.config.syntax import table_entries, words
-from lanmail.files import Open, Signature, look, open_plainly, passes, read_whole
+from lanmail.files import Open, Signature, open_plainly, passes, signature_of
 from lanmail.interfaces import InThread, Report
 
 MAX_FILE = 4 << 20
@@ -67,18 +70,36 @@ class SenderLogins:
             self._looked = self._clock()
             for path in self._paths:
                 try:
-                    signature = look(path, self._open)
-                    if signature and signature == self._signatures.get(path):
-                        continue
-                    table = self._read(path)
+                    self._look(path)
                 except OSError as error:
                     self._tell(path, f"cannot read it: {error.strerror}")
                     if not (passes(error) and path in self._tables):
                         self._tables[path] = {}
                         self._signatures.pop(path, None)
-                    continue
-                self._tables[path], self._signatures[path] = table, signature
-                self._told.pop(path, None)
+                else:
+                    self._told.pop(path, None)
+
+    def _look(self, path: str) -> None:
+        """Read one file if it has changed. OSError, also for one whose lines are anybody's."""
+        fd = self._open(path)
+        try:
+            facts = os.fstat(fd)
+            signature = signature_of(facts)
+            if signature == self._signatures.get(path):
+                return
+            if not stat.S_ISREG(facts.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file", path)
+            if facts.st_mode & stat.S_IWOTH:
+                raise OSError(
+                    errno.EPERM, f"everybody can write into it, and so send as anybody; chmod o-w {path}", path
+                )
+            with open(fd, "rb", closefd=False) as file:
+                data = file.read(MAX_FILE + 1)
+        finally:
+            os.close(fd)
+        if len(data) > MAX_FILE:
+            raise OSError(errno.EFBIG, f"it has more than {MAX_FILE} octets", path)
+        self._tables[path], self._signatures[path] = self._parsed(path, data), signature
 
     def _logins(self, address: Address) -> Logins:
         for path in self._paths:
@@ -96,9 +117,9 @@ class SenderLogins:
             keys += [_key(reading.local, "") for reading in readings]
         return [*keys, f"@{address.domain}"]
 
-    def _read(self, path: str) -> dict[str, Logins]:
+    def _parsed(self, path: str, data: bytes) -> dict[str, Logins]:
         table: dict[str, Logins] = {}
-        for number, key, value in table_entries(read_whole(path, self._open, MAX_FILE)):
+        for number, key, value in table_entries(data):
             local, at, domain = key.rpartition("@") if "@" in key else (key, "", "")
             try:
                 place = _key(local, canonical_domain(domain)) if domain or not at else ""

@@ -44,6 +44,7 @@ class SenderLoginTests(SynchronousTestCase):
     def write(self, text: str) -> None:
         with open(self.path + ".new", "w") as file:
             file.write(text)
+            os.fchmod(file.fileno(), 0o644)
         os.rename(self.path + ".new", self.path)
 
     def may(self, table: SenderLogins, login: str, sender: str) -> bool:
@@ -122,6 +123,7 @@ class SenderLoginTests(SynchronousTestCase):
         second = os.path.abspath(self.mktemp())
         with open(second, "w") as file:
             file.write("info@lan.example eve\nother@lan.example eve\n")
+            os.fchmod(file.fileno(), 0o644)
         table = self.table(self.path, second)
         self.assertFalse(self.may(table, "eve", "info@lan.example"))
         self.assertTrue(self.may(table, "eve", "other@lan.example"))
@@ -135,6 +137,15 @@ class SenderLoginTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertFalse(self.may(table, "ann", "info@lan.example"))
         self.assertIn("not a regular file", self.report[1])
+
+    def test_a_file_into_which_everybody_can_write_gives_nobody_anything(self) -> None:
+        table = self.table()
+        os.chmod(self.path, 0o646)
+        self.assertFalse(self.may(table, "ann", "info@lan.example"))
+        self.assertIn(f"everybody can write into it, and so send as anybody; chmod o-w {self.path}", self.report[0])
+        os.chmod(self.path, 0o664)
+        self.clock.advance(1)
+        self.assertTrue(self.may(table, "ann", "info@lan.example"))
 
     def test_without_a_table_nothing_is_looked_at(self) -> None:
         table = SenderLogins([], (), "", at_once, self.report, self.clock.seconds)
