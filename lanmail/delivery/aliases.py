@@ -73,8 +73,11 @@ class Aliases:
         return self._table.get(f"owner-{name}".casefold())
 
     def due(self) -> bool:
-        """Whether it is time to look at the files again. Never blocks."""
-        return self._looked is None or self._clock() - self._looked >= _LOOK_EVERY
+        """Whether it is time to look at the files again. Never blocks.
+
+        Before the first reading is done, whoever asks waits for it: without it every alias would be nobody, for good.
+        """
+        return self._signatures is None or self._looked is None or self._clock() - self._looked >= _LOOK_EVERY
 
     def refresh(self) -> None:
         """Look at the files, and read them where they changed. Blocks; call it in a thread. Never raises."""

@@ -183,6 +183,17 @@ class AliasesTests(SynchronousTestCase):
         table.refresh()
         self.assertEqual(self.members(table, "a"), ["bob", "eve"])
 
+    def test_until_the_first_reading_is_done_whoever_asks_waits_for_it(self) -> None:
+        asked: list[bool] = []
+
+        def slowly(path: str) -> int:
+            asked.append(table.due())  # somebody else asks, while a thread reads
+            return open_plainly(path)
+
+        table = Aliases([self.write("staff: ann")], self.report, self.clock.seconds, opened=slowly)
+        table.refresh()
+        self.assertEqual((asked, table.due()), ([True], False))
+
     def test_a_changed_included_file_is_read_again(self) -> None:
         path = self.write("ann\n", "list")
         table = self.read(f"all: :include:{path}\n")

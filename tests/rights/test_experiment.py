@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
@@ -19,7 +20,7 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from lanmail.rights.privileges import Rights
 from tests.accounts.fakes import pam_service, system_user
-from tests.live import ROOT, mail_owner
+from tests.live import ROOT, mail_owner, wait_for
 from tests.rights import experiment
 
 PAM = "auth required pam_unix.so\naccount required pam_unix.so\n"
@@ -27,8 +28,11 @@ PAM = "auth required pam_unix.so\naccount required pam_unix.so\n"
 
 def sockets(pid: int) -> int:
     """How many descriptors of a process are sockets."""
-    folder = f"/proc/{pid}/fd"
-    return sum(os.readlink(f"{folder}/{fd}").startswith("socket:") for fd in os.listdir(folder))
+    found = 0
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
+    return found
 
 
 def children(pid: int) -> list[int]:
@@ -152,7 +156,7 @@ class ExperimentTests(TestCase):
 
         root = Rights.of(guard)
         self.assertEqual((root.uids, root.threads), ((0,) * 4, 1))
-        self.assertEqual(sockets(guard), 2)  # its channels
+        wait_for(lambda: sockets(guard) == 2, str)  # its channels; and for a moment that of a helper it starts
         helpers = [
             pid for pid in children(guard) if b"signer.py" not in (program(pid) or b"signer.py")
         ]  # which has just ended

@@ -76,7 +76,9 @@ class LeastPrivilegeTests(SynchronousTestCase):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a helper that signs ends when it has
                 self.assertEqual(Rights.of(pid).uids, (0,) * 4)
                 self.assertEqual(sockets(pid) & all_tcp(), set())
-        self.assertEqual(len(sockets(guard)), 2)
+        wait_for(
+            lambda: len(sockets(guard)) == 2, self.server.describe
+        )  # its channels; and for a moment that of a helper it starts
         return [service, *family]
 
     def all_gone(self, pids: Sequence[int]) -> None:
