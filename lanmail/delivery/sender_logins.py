@@ -57,7 +57,9 @@ class SenderLogins:
 
     async def may_send_as(self, login: str, address: Address) -> bool:
         """Whether a line lets that login use this address, which has its domain. Never raises."""
-        if self._paths and (self._looked is None or self._clock() - self._looked >= _LOOK_EVERY):
+        # Before the first reading is done, whoever asks waits for it: without it they would be refused for good.
+        unread = any(path not in self._tables for path in self._paths)
+        if self._paths and (unread or self._looked is None or self._clock() - self._looked >= _LOOK_EVERY):
             await self._in_thread(self.refresh)
         return login.casefold() in self._logins(address)
 
