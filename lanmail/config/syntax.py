@@ -14,6 +14,7 @@ from lanmail.config.problems import COMMAND_LINE, BadValue, Place, Problem, Seve
 
 # isspace(3) in the C locale, which is what Postfix means by white space; str.split() would also cut at U+00A0 and more.
 SPACE = " \t\n\v\f\r"
+_SPACES = re.compile(rf"[{SPACE}]+")
 _ASSIGNMENT = re.compile(rf"(?P<name>[^{SPACE}=]+)[{SPACE}]*=(?P<value>.*)\Z", re.DOTALL)
 _TABLE = re.compile(r"(?P<type>[a-z][a-z0-9_]*):(?P<name>.*)\Z", re.DOTALL)
 
@@ -145,5 +146,5 @@ def table_reference(word: str) -> TableReference | None:
 def table_entries(data: bytes) -> Iterator[tuple[int, str, str]]:
     """The entries of a table's text (postmap(1)): number of the line, key, value. A line without a value gives an empty one."""
     for number, line in logical_lines(decoded(data)):
-        key, *value = line.strip(SPACE).split(None, 1)
+        key, *value = _SPACES.split(line.strip(SPACE), 1)
         yield number, key, value[0] if value else ""

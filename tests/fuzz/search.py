@@ -47,6 +47,7 @@ class Search:
         self._kept: list[bytes] = []
         for data in (b"", *self.target.seeds):
             self._look(data)
+        self._kept = [b"", *self.target.seeds]
 
     @property
     def kept(self) -> int:
@@ -69,7 +70,7 @@ class Search:
     def _look(self, data: bytes) -> None:
         with self._reached:
             self.try_one(data)
-        if self._reached.new or not self._kept:
+        if self._reached.new:
             self._kept.append(data)
             if len(self._kept) > _MOST_KEPT:
                 del self._kept[self._chance.randrange(len(self._kept))]
