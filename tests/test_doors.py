@@ -156,6 +156,13 @@ class DoorTests(SynchronousTestCase):
             self.assertRegex(callers[0].say(command), r"^[23]")
         self.assertRegex(callers[0].say("."), r"^250 ")
 
+    def test_sockets_that_systemd_has_opened_are_served(self) -> None:
+        server = self.server(
+            "smtp_endpoint = systemd:domain=INET:name=smtp\npop3_endpoint = systemd:domain=INET:name=pop3\n"
+        )
+        activating = (sys.executable, "-c", ACTIVATING, str(server.smtp), str(server.pop3))
+        self.a_message_goes_through(server.start((*activating, *server.command())))
+
     def test_an_endpoint_takes_the_place_of_a_port(self) -> None:
         server = self.server()
         server.main_cf.write_text(
@@ -163,6 +170,19 @@ class DoorTests(SynchronousTestCase):
             f"pop3_endpoint = tcp:{server.pop3}:interface=127.0.0.1\n"
         )
         self.a_message_goes_through(server.start())
+
+
+# As systemd does it: it listens itself, and whoever is started finds the sockets at 3 and above (sd_listen_fds(3)).
+ACTIVATING = """\
+import os, socket, sys
+sockets = [socket.create_server(("127.0.0.1", int(port))) for port in sys.argv[1:3]]
+for place, sock in enumerate(sockets, 10):
+    os.dup2(sock.fileno(), place)
+for place in (0, 1):
+    os.dup2(10 + place, 3 + place)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="smtp:pop3")
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class RefusedStartTests(SynchronousTestCase):
