@@ -60,5 +60,5 @@ class Duties:
                 raise BadDuties("duties of another version")
             said["uids"] = tuple((int(first), int(last)) for first, last in said["uids"])
             return cls(**said | {"files": tuple(said["files"]), "folders": tuple(said["folders"])})
-        except (TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
+        except (AttributeError, TypeError, ValueError, KeyError, OverflowError, RecursionError) as error:
             raise BadDuties(str(error)) from None

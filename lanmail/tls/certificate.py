@@ -129,7 +129,8 @@ def common_name(certificate: x509.Certificate) -> str:
 
 def listed(names: Sequence[object]) -> str:
     """For a sentence: all of a few, the first of many."""
-    told = ", ".join(map(str, names[:_TOLD]))
+    # What a stranger's certificate calls itself may hold anything.
+    told = "".join(char if char.isprintable() else "?" for char in ", ".join(map(str, names[:_TOLD])))
     return told if len(names) <= _TOLD else f"{told} and {len(names) - _TOLD} more"
 
 
