@@ -25,6 +25,8 @@ FOUND: dict[str, tuple[bytes, ...]] = {
         b"[" * 3000,
         b'{"spool":"/","uids":[[0,1e999]],"pam_service":"","pam_folder":"","group":null,"fcntl":true,"flock":false,"files":[],'
         b'"signer":"","argument":"","folders":[],"most":4,"time_limit":0}',
+        b'{"spool":"/","uids":[[0,6]],"pam_service":"","pam_folder":"","group":null,"fcntl":true,"flock":false,"files":[0,""],'
+        b'"signer":"","argument":"","folders":[],"most":4,"time_limit":0}',
     ),
     # Twisted's own reader of these headers, which stood here once, raised ValueError and UnicodeDecodeError.
     "proxy": (
@@ -43,9 +45,9 @@ FOUND: dict[str, tuple[bytes, ...]] = {
         b"From Tue Nov 4 1:4 6\nReturn-Path:\nReceived:\n\tby \r (lanmail) with \n>From ",
     ),
     "letter": (b"t:\rX-UID:", b"P:\nFrom \nX-IMAP:", b"From: a@b\r\nStatus"),
-    "submitted": (b"From \nFrom :ann@lan.example",),
+    "submitted": (b"From \nFrom :ann@lan.example", b"From: Ann <ann@lan\r\n .example>\r\n\r\n"),
     "names": (b"boss@lan.example\xc3\x9f", b"s@\xc3\x9f\r\n"),
     # White space in Unicode is more than in Postfix, and a line of a table had no key.
-    "main.cf": (b" \n\x1c ",),
+    "main.cf": (b" \n\x1c ", b"\xa0"),
     "pop3": (b"AUTH PLAIN\n",),
 }

@@ -77,7 +77,7 @@ def submitted(data: bytes) -> None:
             value.isprintable() and not set('("\\') & set(value)
             for value in (each.replace("\r\n", "") for each in shown)
         ):
-            for _, address in email.utils.getaddresses(shown):
+            for _, address in email.utils.getaddresses([each.replace("\r\n", "") for each in shown]):
                 if "@" in address and _plain(address) and (name == "Sender" or not mail.get_all("Sender")):
                     assert address.casefold() == "ann@lan.example", (shown, text)
 
