@@ -6,6 +6,7 @@ as lines), until ``MailLogFile`` takes them into the file that ``maillog_file`` 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -133,12 +134,11 @@ class MailLogFile:
         self._also = also
         self._fd = self._open()
         facts = os.fstat(self._fd)
-        if (
-            owner is not None
-            and os.geteuid() == facts.st_uid == 0
-            and stat.S_ISREG(facts.st_mode)
-            and facts.st_nlink == 1
-        ):
+        if owner is not None and os.geteuid() == facts.st_uid == 0 and stat.S_ISREG(facts.st_mode):
+            if facts.st_nlink != 1:
+                # Whoever may write to the folder could have given root's /etc/passwd this name too.
+                os.close(self._fd)
+                raise OSError(errno.EMLINK, "it is root's, and has another name (hard link)", path)
             os.fchown(self._fd, owner, -1)
 
     def _open(self) -> int:

@@ -7,6 +7,7 @@ program ends with sentences and a status other than 0, and never as a process th
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -106,6 +107,8 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
     from twisted.internet import reactor
 
     go_steadily(reactor)
+    # Until the service hears it. It would end us, and for systemd that is a clean end, after which nobody is started anew.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = reading.accepted()
     rights = _rights(reading, reactor)
     owner = rights.owner

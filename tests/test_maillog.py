@@ -6,7 +6,7 @@ import os
 import re
 
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from lanmail.maillog import Logger, MailLogFile, printable
 
@@ -65,6 +65,16 @@ class MailLogTests(SynchronousTestCase):
         log.info("three")
         self.assertEqual([line[-3:] for line in self.lines(self.path + ".1")], ["one", "two"])
         self.assertTrue(self.lines()[0].endswith("three"))
+
+    def test_root_writes_to_no_file_of_its_own_that_has_another_name(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("only root has files of root's")
+        precious, path = self.mktemp(), self.mktemp()
+        with open(precious, "wb"):
+            os.link(precious, path)
+        with self.assertRaises(OSError):
+            MailLogFile(path, "srvlinux", owner=1)
+        self.assertEqual(os.stat(precious).st_uid, 0)
 
     def test_a_report_that_begins_with_warning_is_one(self) -> None:
         self.begin()

@@ -72,6 +72,11 @@ class Aliases:
         """``owner-name``, to whom reports about mail to ``name`` go (aliases(5)). Never blocks."""
         return self._table.get(f"owner-{name}".casefold())
 
+    def missing(self) -> frozenset[str]:
+        """Those of the files that the last reading could not have. Never blocks."""
+        found = self._signatures or {}
+        return frozenset(path for path in self._paths if not is_there(found.get(path, ())))
+
     def due(self) -> bool:
         """Whether it is time to look at the files again. Never blocks.
 

@@ -56,15 +56,18 @@ class Doors:
         self.warnings: list[str] = []
         self._looks: list[LoopingCall] = []
 
-        self._uidls = place.state.folder("uidls")
+        # As their owner: whoever is mail_owner may have put a link above them since, and root would follow it.
+        with place.rights.as_owner():
+            uidls, claims, indexes = map(place.state.folder, ("uidls", "claims", "indexes"))
+        self._uidls = uidls
         maildrops = self.maildrops = Maildrops(
             keeping.mailbox_of,
-            Claims(place.state.folder("claims")),
+            Claims(claims),
             IndexCache(),
             in_thread=place.in_thread,
             sleep=place.sleep,
             adopted=self._adopted(settings),
-            saved=SavedIndexes(place.state.folder("indexes")),
+            saved=SavedIndexes(indexes),
             claim_wait=settings.pop3_claim_wait,
             lock_wait=lock_patience(settings),
             tell=keeping.tell,

@@ -53,6 +53,9 @@ class Reload:
             return self._refused(str(trouble))
         aliases = self._post.aliases_of(settings)
         await in_thread(aliases.refresh)
+        # Without it, mail to every alias would be refused for good. One that was not there before either has been lived with.
+        if lost := aliases.missing() - self._post.aliases.missing():
+            return self._refused(f"alias_maps: cannot read {', '.join(sorted(lost))}")
 
         # From here on nothing waits, and nothing can go wrong.
         self._place.settings = settings

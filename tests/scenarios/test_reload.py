@@ -126,6 +126,13 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(self.size(), "SIZE 1000000")
         self.assertNotEqual(self.shown(), first)
 
+    def test_an_alias_file_that_is_away_keeps_all_of_it_as_it_was(self) -> None:
+        before = self.size()
+        self.aliases.unlink()
+        self.write("message_size_limit = 1000000\n")
+        self.assertIn(f"cannot read {self.aliases}", self.refused())
+        self.assertEqual(self.size(), before)
+
     def shown(self) -> int:
         """The number of the certificate that is served."""
         context = ssl.create_default_context()
