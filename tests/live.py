@@ -8,6 +8,7 @@ import functools
 import grp
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -29,11 +30,21 @@ A_MOMENT = 3.0  # seconds in which what can be delivered is
 PATIENCE = 20.0  # seconds until something that should happen at once is called a failure
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on just now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A port of loopback that nobody listens on just now, and that this process has not given before.
+
+    Not one of those from which the kernel takes clients' (32768 and up): it would be some connection's by the time a server wants it.
+    """
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def mail_owner() -> str:

@@ -12,19 +12,20 @@ from tests.live import Server, free_port, shared
 from tests.security.wires import Wire
 
 PASSWORD = "dianaël"
-PORTS = {name: free_port() for name in ("submission", "submissions", "pop3s")}
+PORTS: dict[str, int] = {}  # chosen when the server is made: a port that is free now may be some client's in a minute
 PLAIN = "AUTH PLAIN " + base64.b64encode(f"\0julien\0{PASSWORD}".encode()).decode()
 VICTIM = "nel@iscb-corporation.com"
 EVIL = f"MAIL FROM:<evil@x.example>\r\nRCPT TO:<{VICTIM}>\r\nDATA\r\nSubject: injected\r\n\r\nx\r\n.\r\n".encode()
 FOREIGN = b"From old@iscb-corporation.com Fri Nov 21 15:42:42 2003\nSubject: kept\n\nText.\n\n"
 
-server = shared(
-    lambda folder: Server(
-        folder,
-        "".join(f"{name}_port = {port}\n" for name, port in PORTS.items()),
-        people={"julien": PASSWORD, "nel": PASSWORD},
-    )
-)
+
+def make(folder: str) -> Server:
+    PORTS.update((name, free_port()) for name in ("submission", "submissions", "pop3s"))
+    ports = "".join(f"{name}_port = {port}\n" for name, port in PORTS.items())
+    return Server(folder, ports, people={"julien": PASSWORD, "nel": PASSWORD})
+
+
+server = shared(make)
 
 
 class InjectionCase(SynchronousTestCase):
