@@ -19,7 +19,7 @@ from bench.generator import Session, load, run_id, wait_delivered
 from bench.plot import Series, svg
 from bench.seeds import lay_huge
 from bench.surroundings import HERE, ROOT, machine
-from bench.target import Target
+from bench.target import Broken, Target
 from bench.whole import w8
 
 SPOOL = "/var/spool/lanmail-bench"
@@ -89,20 +89,14 @@ def queue(target: Target, most: int) -> Series:
         out["start"].append((rows, target.start()[target.smtp or 0]))
         run = run_id()
         sent = load(target, "smtp", total=50, conc=1, lo=2, hi=9, runid=run, time_limit=60)
+        if not sent["ok"]:
+            raise Broken(f"{rows} rows: {sent['first_error']}")
         out["message accepted"].append((rows, sent["tx_ms"]["p50"] / 1000))
         wait_delivered(target, run, 50, 20)
         began = time.monotonic()
-        command = [
-            os.environ["LANMAIL_PYTHON"],
-            "-c",
-            "from lanmail.admin.command import main; main()",
-            "queue",
-            "-c",
-            os.path.join(SPOOL, "main.cf"),
-        ]
-        listed = subprocess.run(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=300
-        )
+        program = "from lanmail.admin.command import main; main()"
+        command = [os.environ["LANMAIL_PYTHON"], "-c", program, "queue", "list", "-c", os.path.join(SPOOL, "main.cf")]
+        listed = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if listed.returncode:
             print(f"lanmail queue: {listed.stderr[-300:]}", flush=True)
         else:
@@ -114,7 +108,7 @@ def queue(target: Target, most: int) -> Series:
 
 
 def _fill(target: Target, rows: int) -> None:
-    """A journal in which so many copies of one message wait for u001: one was put off for a lock, the others are made of it."""
+    """A journal in which so many messages wait for u001: one was put off for a lock, the others are copies of its rows."""
     target.stop()
     _forget()
     if rows == 0:
@@ -133,15 +127,25 @@ def _fill(target: Target, rows: int) -> None:
         del os.environ["LANMAIL_EXTRA"]
         os.unlink(lock)
     with contextlib.closing(sqlite3.connect(JOURNAL)) as connection, connection:
-        columns = [row[1] for row in connection.execute("PRAGMA table_info(recipient)") if row[1] != "number"]
-        named = ", ".join(columns)
         # Not due for a year of the queue's clock: what is measured is that they are there.
         connection.execute("UPDATE recipient SET due = due + 31536000")
-        connection.execute(
-            f"WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-            f" INSERT INTO recipient ({named}) SELECT {named} FROM n, (SELECT * FROM recipient LIMIT 1) WHERE i <= ?",
-            (rows, rows),
+        own = "n.i + message.number"
+        _copied(connection, "message", rows, {"number": own, "last": own, "queue_id": f"printf('%010X', {own})"})
+        _copied(
+            connection, "recipient", rows, {"number": "n.i + recipient.number", "message": "n.i + recipient.message"}
         )
+
+
+def _copied(connection: sqlite3.Connection, table: str, rows: int, changed: dict[str, str]) -> None:
+    """Its only row again, until there are so many; ``changed``: what the columns are that differ."""
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    values = ", ".join(changed.get(column, f"{table}.{column}") for column in columns)
+    connection.execute(
+        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
+        f" INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM n, (SELECT * FROM {table} LIMIT 1) AS {table}"
+        f" WHERE n.i < ?",
+        (rows, rows),
+    )
 
 
 def _wait_deferred() -> None:

@@ -72,7 +72,7 @@ def record(target: Target, workload: str, seconds: float, out: str, form: str) -
     loading.start()
     time.sleep(1.0)
     # --subprocesses: workers and the guard's helpers too. Without --idle only what runs is seen.
-    command = [spy, "record", "--pid", str(main), "--subprocesses", "--nonblocking", "--rate", "200"]
+    command = [spy, "record", "--pid", str(main), "--subprocesses", "--rate", "200"]
     command += ["--duration", str(max(1, round(seconds))), "--format", form, "--output", out]
     ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     loading.join()
