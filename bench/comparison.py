@@ -16,7 +16,7 @@ from bench import fetching, incoming, whole
 from bench.figures import SHOWN, Results, figure, problems, shown, table
 from bench.generator import Result
 from bench.machine import Quiet
-from bench.surroundings import GROUPS, HERE, machine, missing
+from bench.surroundings import GROUPS, HERE, machine, missing, stop_servers_at_the_end
 from bench.target import Broken, Target
 
 # The workload, and what it needs: SMTP, POP3.
@@ -37,7 +37,7 @@ WORK: dict[str, tuple[Callable[[Target, float], Result], str]] = {
     "FSYNC": (whole.fsync, ""),
 }
 ONCE = ("W8", "W10", "FSYNC")  # what others do meanwhile hardly shows in them
-QUICK = "W1,W2,W4b,W5,W9"
+QUICK = "W1,W2,W5,W9"
 QUICK_SECONDS = 170.0
 WARNING = (
     "This machine should be one that you can throw away: /var/mail/u001 and so on are emptied,"
@@ -201,6 +201,7 @@ def main(about: str) -> str | None:
         return "two targets have the same name"
     out = said.out or os.path.join(HERE, "results", time.strftime("%Y-%m-%d-%H%M%S", time.gmtime()))
     facts = machine()
+    stop_servers_at_the_end()
     until = began + QUICK_SECONDS if said.quick else float("inf")
     comparison = Comparison(targets, said.scale, said.tries, said.patience, until)
     for _ in range(5 if said.quick else 20):

@@ -18,7 +18,7 @@ from bench.comparison import prepare
 from bench.generator import Session, load, run_id, wait_delivered
 from bench.plot import Series, svg
 from bench.seeds import lay_huge
-from bench.surroundings import HERE, ROOT, machine
+from bench.surroundings import HERE, ROOT, machine, stop_servers_at_the_end
 from bench.target import Broken, Target
 from bench.whole import w8
 
@@ -193,6 +193,7 @@ def main(about: str) -> str | None:
     if trouble := prepare([], install=False):
         return trouble
     target = Target(os.path.join(HERE, "targets", "lanmail.json"))
+    stop_servers_at_the_end()
     facts = machine()
     try:
         for name in said.only.split(","):

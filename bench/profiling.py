@@ -7,7 +7,6 @@ import collections
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -19,9 +18,10 @@ from bench.comparison import prepare
 from bench.fetching import poll_each_once
 from bench.generator import load, run_id
 from bench.seeds import lay_all
-from bench.surroundings import HERE
+from bench.surroundings import HERE, stop_servers_at_the_end
 from bench.target import Broken, Target
 
+IDLE = ("Condition.wait (threading.py",)
 Loads = dict[str, Callable[[Target, float], Any]]
 LOADS: Loads = {
     "W1": lambda target, seconds: _sent(target, seconds, 1),
@@ -82,11 +82,14 @@ def record(target: Target, workload: str, seconds: float, out: str, form: str) -
 
 def top(raw: str, count: int = 30) -> str:
     """From folded stacks: the functions in which, and below which, the time is spent, as a share of all samples."""
+    # A thread that waits for work may look busy to py-spy: how often it does says nothing.
     own: collections.Counter[str] = collections.Counter()
     below: collections.Counter[str] = collections.Counter()
     for line in raw.splitlines():
         stack, _, samples = line.rpartition(" ")
         frames = [re.sub(r":\d+\)$", ")", frame) for frame in stack.split(";")]
+        if frames[-1].startswith(IDLE):
+            continue
         own[frames[-1]] += int(samples)
         for frame in set(frames):
             below[frame] += int(samples)
@@ -116,7 +119,7 @@ def main(about: str) -> str | None:
     if trouble := prepare([], install=False):
         return trouble
     target = Target(os.path.join(HERE, "targets", "lanmail.json"))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server is stopped even then
+    stop_servers_at_the_end()
     target.start()
     try:
         for workload in said.only.split(","):

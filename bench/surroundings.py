@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -126,3 +127,9 @@ def _has_user(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def stop_servers_at_the_end() -> None:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does, so that what it started is stopped, and no server is left behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))

@@ -15,7 +15,14 @@ from pathlib import Path
 from tests.test_security_doc import not_run
 
 ROOT = Path(__file__).resolve().parent.parent
-CODE = ("lanmail", "twisted", "tests", "etc/lanmail.tac")
+CODE = (
+    "lanmail",
+    "twisted",
+    "tests",
+    "etc/lanmail.tac",
+    "bench",
+    *(f"bench/{name}" for name in ("run", "counts", "profile", "curves")),
+)
 
 
 def checks() -> bool:
