@@ -205,7 +205,6 @@ def main(about: str) -> str | None:
                 f.write(svg(f"Time against {across}", across, "seconds", series))
             target.stop()
     finally:
-        if target.up:
-            target.reset()
-            target.stop()
+        target.reset()
+        target.stop()
     return None
