@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 import poplib
 import shutil
@@ -13,10 +15,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.caller import Caller, pop3
 from tests.live import ROOT, Server, free_port, mail_owner, need, wait_for
 from tests.rights.test_trusted import folder_of_root
 
 LIMIT = 20
+PLAIN = base64.b64encode(b"\0nel\0secret-of-nel")
 LETTER = b"Subject: secret\r\n\r\nBonjour.\r\n"
 
 
@@ -39,6 +43,12 @@ class TlsTests(SynchronousTestCase):
         authority.write_text(pem[pem.index("-----BEGIN CERTIFICATE-----") :])
         context = ssl.create_default_context(cafile=str(authority))
         self.authority = str(authority.resolve())
+        return context
+
+    def nameless(self, server: Server) -> ssl.SSLContext:
+        """The same, for a client that has no name to look for."""
+        context = self.trusting(server)
+        context.check_hostname = False
         return context
 
     def test_mail_goes_in_and_out_under_tls_by_name_and_by_address(self) -> None:
@@ -115,6 +125,108 @@ class TlsTests(SynchronousTestCase):
         os.replace(folder / "live/new", link)
         wait_for(lambda: self.shown(server) != first, server.describe)
         self.assertNotIn("warning: smtpd_tls", server.describe())
+
+    # what came before TLS
+
+    def test_nothing_that_is_pipelined_behind_starttls_is_obeyed(self) -> None:
+        """Whoever sits between could put it there: it would be the client's, and under TLS (CVE-2011-0411, NO STARTTLS)."""
+        server = self.server()
+        context = self.nameless(server)
+        ours = "MAIL FROM:<nel@iscb-corporation.com>"
+        for behind in (
+            b"RSET\r\n",
+            b"MAIL FROM:<julien@iscb-corporation.com>\r\nRCPT TO:<nel@iscb-corporation.com>\r\nDATA\r\n",
+            b"AUTH PLAIN " + PLAIN + b"\r\n",
+            b"NOOP\r\n" * 2000,
+            b"EHLO half a line",
+        ):
+            with Caller(server.smtp) as client:
+                client.say("EHLO client.example")
+                client.send(b"STARTTLS\r\n" + behind)
+                self.assertEqual(client.reply(), "220 2.0.0 Ready to start TLS")
+                client.start_tls(context)
+                # The first answer is that to the first command which is said under TLS, and to nothing else.
+                self.assertRegex(client.say("EHLO client.example"), "^250 ")
+                self.assertRegex(client.say("RCPT TO:<nel@iscb-corporation.com>"), "^503 ")
+                self.assertRegex(client.say(ours), "^250 2.1.0")
+                self.assertRegex(client.say("QUIT"), "^221 ")
+                self.assertEqual(client.rest(), [])
+        # A login was not among what counted: nobody logged in, though the password was right.
+        self.assertNotIn("sasl_username", server.describe())
+        self.assertEqual(server.mailbox("nel"), b"")
+
+    def test_nothing_that_was_said_before_starttls_survives_it(self) -> None:
+        server = self.server()
+        context = self.nameless(server)
+        mail, recipient = "MAIL FROM:<nel@iscb-corporation.com>", "RCPT TO:<nel@iscb-corporation.com>"
+        for before in ([mail, recipient], [f"AUTH PLAIN {PLAIN.decode()}"]):
+            with Caller(server.smtp) as client:
+                client.say("EHLO before.example")
+                for command in (*before, "STARTTLS"):
+                    self.assertRegex(client.say(command), "^2")
+                client.start_tls(context)
+                # The name that it gave is forgotten with the rest (RFC 3207, 4.2).
+                self.assertRegex(client.say(recipient), "^503 ")
+                self.assertRegex(client.say("DATA"), "^503 ")
+                for command in ("EHLO after.example", mail, recipient):
+                    self.assertRegex(client.say(command), "^250 ")
+                self.assertRegex(client.say("DATA"), "^354 ")
+                client.send(LETTER + b".\r\n")
+                self.assertRegex(client.reply(), "^250 ")
+        mailbox = server.mailbox("nel")
+        self.assertEqual((mailbox.count(b"with ESMTPS id"), mailbox.count(b"with ESMTPSA id")), (2, 0))
+        self.assertNotIn(b"before.example", mailbox)
+
+    def test_nothing_that_is_pipelined_behind_stls_is_obeyed(self) -> None:
+        server = self.server()
+        context = self.nameless(server)
+        for behind in (
+            b"USER nel\r\nPASS secret-of-nel\r\nDELE 1\r\n",
+            b"AUTH PLAIN " + PLAIN + b"\r\n",
+            b"NOOP\r\n" * 2000,
+            b"US",
+        ):
+            with Caller(server.pop3) as client:
+                client.send(b"STLS\r\n" + behind)
+                self.assertRegex(client.reply(), "^.OK")
+                client.start_tls(context)
+                self.assertRegex(client.say("STAT"), "^-ERR")
+                self.assertRegex(client.say("USER nel"), "^.OK")
+                self.assertRegex(client.say("PASS secret-of-nel"), "^.OK")
+                self.assertRegex(client.say("STAT"), "^.OK 0 0")
+                client.say("QUIT")
+                self.assertEqual(client.rest(), [])
+
+    def test_nothing_that_was_said_before_stls_survives_it(self) -> None:
+        server = self.server()
+        with Caller(server.pop3) as client:
+            self.assertRegex(client.say("USER nel"), "^.OK")
+            self.assertRegex(client.say("STLS"), "^.OK")
+            client.start_tls(self.nameless(server))
+            self.assertRegex(client.say("PASS secret-of-nel"), "^-ERR")
+            # And under TLS there is no second one; nor once somebody is logged in.
+            self.assertRegex(client.say("STLS"), "^-ERR")
+        with pop3(server.pop3, "nel", "secret-of-nel") as client:
+            self.assertRegex(client.answer, "^.OK")
+            self.assertRegex(client.say("STLS"), "^-ERR")
+
+    def test_clear_text_in_place_of_a_handshake_ends_the_connection_and_is_no_command(self) -> None:
+        server = self.server()
+        for port, start in ((server.smtp, "STARTTLS"), (server.pop3, "STLS")):
+            with Caller(port) as client:
+                client.say("EHLO client.example" if port == server.smtp else "CAPA")
+                if port == server.pop3:
+                    client.text()
+                self.assertRegex(client.say(start), r"^(220|\+OK) ")
+                client.send(b"NOOP\r\nQUIT\r\n")
+                client.socket.settimeout(LIMIT)
+                heard = b""
+                with contextlib.suppress(ConnectionError):
+                    while piece := client.socket.recv(4096):
+                        heard += piece
+                # At most an alert of TLS: a record that begins with 21.
+                self.assertIn(heard[:1], (b"", b"\x15"))
+        self.assertNotIn("Traceback", server.describe())
 
     # devices that are too old
 

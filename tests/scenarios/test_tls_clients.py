@@ -185,7 +185,7 @@ uidls_file {self.home}/uidls-{number}
                 text = f"""\
 set folder="{self.home}" mbox_type=mbox pop_pass="{PASSWORD}" pop_authenticators="user" ssl_starttls=yes ssl_force_tls=yes
 set ssl_verify_host=yes ssl_verify_dates=yes delete=yes quit=yes wait_key=no confirmappend=no confirmcreate=no
-set pop_checkinterval=0 pop_reconnect=no pop_delete=yes
+set pop_checkinterval=0 pop_reconnect=no pop_delete=yes sleep_time=0
 """
                 look = ("mutt", "-n", "-f", f"{scheme}://of-mutt@{host}:{port}/", "-F")
                 self.assert_asks(*look, self.file("strange", text))
