@@ -123,9 +123,11 @@ class LanMail(Service):
         )
 
     async def _read_again(self) -> None:
+        if not self.running:
+            return
         self._notices.reloading()
         try:
-            if self.running and await self._reload.run():
+            if await self._reload.run():
                 for warning in self._missing_descriptors():
                     log.warn("warning: {warning}", warning=warning)
                 for opening in openings(self._place.settings):

@@ -41,6 +41,9 @@ class Reload:
             (log.error if problem in reading.errors else log.warn)("{problem}", problem=problem)
         if reading.errors:
             return self._refused("main.cf has errors")
+        if all(written.is_default for written in reading.settings.written.values()):
+            # As an editor leaves it for a moment that empties a file before it writes it anew: the domain would be nobody's.
+            return self._refused(f"{reading.file} sets nothing")
         settings, kept = applied(running, reading.accepted())
         try:
             devices = await in_thread(self._devices, settings)

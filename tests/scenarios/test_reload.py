@@ -106,6 +106,11 @@ class ReloadTests(SynchronousTestCase):
         self.reload()
         self.assertEqual(self.size(), "SIZE 1000000")
 
+    def test_a_configuration_that_is_just_being_written_changes_nothing(self) -> None:
+        self.server.main_cf.write_text("")
+        self.assertIn("main.cf sets nothing", self.refused())
+        self.assertRegex(self.rcpt(f"julien@{DOMAIN}"), r"^250 ")
+
     def test_one_bad_line_in_the_device_table_keeps_all_of_it_as_it_was(self) -> None:
         before = self.size()
         self.write("message_size_limit = 1000000\n")
