@@ -74,3 +74,12 @@ def read_whole(path: str, opened: Open, most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} octets", path)
     return data
+
+
+def text_of(path: str) -> str:
+    """A file of the kernel's, which is short, with whatever octets in it; empty where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

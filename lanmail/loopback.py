@@ -6,6 +6,7 @@ import ipaddress
 import sys
 from collections.abc import Callable
 
+from lanmail.files import text_of
 from lanmail.network import Peer, parse_ip
 
 # self: they are there also where /proc shows processes alone (systemd's ProcSubset=pid).
@@ -13,12 +14,11 @@ _TABLES = {4: "/proc/self/net/tcp", 6: "/proc/self/net/tcp6"}
 _UID, _INODE = 7, 9  # columns
 
 
-def uid_behind(peer: Peer, read: Callable[[str], str] | None = None) -> int | None:
+def uid_behind(peer: Peer, read: Callable[[str], str] = text_of) -> int | None:
     """The uid of the process that made a loopback connection; None where that cannot be known. Blocks, a few milliseconds.
 
     None too for what a proxy announced: no socket of this machine has that address and that port. read: the text of a file, "" for none.
     """
-    read = read or _text
     there, here = parse_ip(peer.host), parse_ip(peer.local_host)
     if there is None or here is None:
         return None
@@ -43,11 +43,3 @@ def _kernels(address: ipaddress.IPv4Address | ipaddress.IPv6Address, version: in
         return ""
     pieces = (int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4))
     return "".join(f"{piece:08X}" for piece in pieces) + f":{port:04X}"
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lanmail.files import text_of
 from lanmail.network import IPAddress
 
 BACKLOG = 1024
@@ -88,8 +89,8 @@ def holder_of(port: int, host: str) -> Holder | None:
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and _has_descriptor(entry.path, wanted):
             pid = int(entry.name)
-            name = _read(f"{entry.path}/comm").strip() or "?"
-            return Holder(pid, name, unit_of(_read(f"{entry.path}/cgroup")))
+            name = text_of(f"{entry.path}/comm").strip() or "?"
+            return Holder(pid, name, unit_of(text_of(f"{entry.path}/cgroup")))
     return None
 
 
@@ -105,7 +106,7 @@ def unit_of(cgroups: str) -> str | None:
 
 def _listening_inodes(port: int, ours: IPAddress) -> Iterator[str]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in _read(table).splitlines()[1:]:
+        for line in text_of(table).splitlines()[1:]:
             fields = line.split()
             address, _, number = fields[1].rpartition(":")
             if fields[3] == "0A" and int(number, 16) == port and _exclude(ours, _from_kernel(address)):  # 0A: LISTEN
@@ -130,11 +131,3 @@ def _has_descriptor(process: str, wanted: set[str]) -> bool:
         return any(os.readlink(fd.path) in wanted for fd in os.scandir(f"{process}/fd"))
     except OSError:
         return False
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""

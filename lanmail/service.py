@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.cred.checkers import ICredentialsChecker
@@ -22,7 +21,6 @@ from lanmail.maillog import MailLogFile
 from lanmail.notify import Notices
 from lanmail.ports import Listening
 from lanmail.rights.privileges import CannotDrop
-from lanmail.state import StateFolder
 from lanmail.wiring.doors import Doors
 from lanmail.wiring.keeping import Keeping
 from lanmail.wiring.listening import Entrances
@@ -42,38 +40,32 @@ STDOUT = "/dev/stdout"  # what Postfix in a container is given as maillog_file: 
 class LanMail(Service):
     """One mail service, from its bound ports to its mailboxes.
 
-    warnings: of the configuration, for the log. foreign: checkers in place of our own (Twisted's ``--auth``).
-    reread: the configuration as it is now; blocks. started: called when everything is under way. Raises CannotStart, and StateTrouble.
+    place: where its parts are put together. warnings: of the configuration, for the log. foreign: checkers in place of our own
+    (Twisted's ``--auth``). reread: the configuration as it is now; blocks. started: called when everything is under way.
+    Raises CannotStart, and StateTrouble.
     """
 
     name = "lanmail"
 
     def __init__(
         self,
-        settings: Settings,
+        place: Place,
         warnings: Sequence[object],
-        state: StateFolder,
-        rights: Rights,
         ports: Sequence[Listening],
         foreign: Sequence[ICredentialsChecker],
-        reactor: Any,
         reread: Callable[[], Reading],
         started: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings = settings
         self._warnings = [str(warning) for warning in warnings]
-        self._state = state
-        self._rights = rights
-        self._reactor = reactor
         self._started = started
-        self._log_file = _log_file(settings, rights)
+        self._place = place
+        self._log_file = _log_file(place.settings, place.rights)
         self._notices = Notices()
         self._alive = LoopingCall(self._notices.alive)
-        self._alive.clock = reactor
+        self._alive.clock = place.reactor
 
-        place = self._place = Place(settings, state, rights, reactor)
         people = self._people = People(place, foreign)
-        with rights.as_owner():
+        with place.rights.as_owner():
             keeping = self._keeping = Keeping(place)
         post = self._post = Post(place, people, keeping)
         doors = self._doors = Doors(place, people, keeping, post)
@@ -87,18 +79,18 @@ class LanMail(Service):
         self._entrances.open()
         missing = self._missing_descriptors()
         try:
-            self._rights.give_up()
+            self._place.rights.give_up()
         except CannotDrop as trouble:
             raise SystemExit(f"lanmail: {trouble}") from trouble
         if self._log_file is not None:
             self._log_file.begin()
-        self._state.sign()
+        self._place.state.sign()
         for warning in (*self._warnings, *self._doors.warnings, *self._people.missing_rights(), *missing):
             log.warn("warning: {warning}", warning=warning)
-        self._rights.begin().addCallback(self._guard_is_lost)
+        self._place.rights.begin().addCallback(self._guard_is_lost)
         self._place.pool.start()
         self._people.start()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        signal.signal(signal.SIGHUP, lambda *_: self._place.reactor.callFromThread(self.reload))
         self._keeping.start(self._post.runner.look)
         self._post.start()
         self._doors.start()
@@ -107,7 +99,7 @@ class LanMail(Service):
             Deferred.fromCoroutine(work).addErrback(_broken, what)
         for place in self._entrances.described():
             log.info("listening: {place}", place=place)
-        for opening in openings(self._settings):
+        for opening in openings(self._place.settings):
             log.info("{opening}", opening=opening)
         log.info("lanmail {version} is up", version=__version__)
         self._notices.ready()
@@ -155,9 +147,9 @@ class LanMail(Service):
             signal.signal(number, before)
         # Whatever a thread is at, it finishes: an append that was begun ends whole.
         self._place.pool.stop()
-        self._rights.end()
+        self._place.rights.end()
         self._keeping.close()
-        self._state.release()
+        self._place.state.release()
         if self._alive.running:
             self._alive.stop()
         log.info("lanmail has stopped")
@@ -166,15 +158,15 @@ class LanMail(Service):
 
     def _hurry(self, *_: object) -> None:
         """Told to stop once more: nobody is waited for any longer. (Twisted's own answer to that is a traceback.)"""
-        self._reactor.callFromThread(self._doors.hurry)
-        self._reactor.callFromThread(self._post.control.connections.hurry)
+        self._place.reactor.callFromThread(self._doors.hurry)
+        self._place.reactor.callFromThread(self._post.control.connections.hurry)
 
     def _guard_is_lost(self, why: str) -> None:
         """Nobody could log in any more, and no mailbox be made; whoever watches us starts us anew."""
         log.error("{why}; the service ends, since nobody could log in", why=why)
         # Neither twist nor twistd knows of another status than 0.
-        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-        self._reactor.stop()
+        self._place.reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        self._place.reactor.stop()
 
     def _missing_descriptors(self) -> list[str]:
         """Take all the descriptors we may have, and let in no more clients than they are for: what is let in must be served."""
@@ -198,7 +190,9 @@ class LanMail(Service):
         try:
             self._log_file.reopen()
         except OSError as error:
-            log.warn("warning: cannot reopen {file}: {error}", file=self._settings.maillog_file, error=error.strerror)
+            log.warn(
+                "warning: cannot reopen {file}: {error}", file=self._place.settings.maillog_file, error=error.strerror
+            )
 
 
 def _broken(failure: Failure, what: str) -> None:

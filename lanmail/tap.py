@@ -36,7 +36,7 @@ from lanmail.state import StateFolder, StateTrouble
 from lanmail.tls.checking import judged
 from lanmail.tryout import CannotTry, TryOut
 from lanmail.wiring.listening import open_ports
-from lanmail.wiring.place import CannotStart
+from lanmail.wiring.place import CannotStart, Place
 from lanmail.wiring.rights import Guarded, Rights, Unguarded
 
 
@@ -133,7 +133,8 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
             smtp, pop3 = (port.place for port in ports)
             _say(trial.page(smtp, pop3, openings(settings)))
 
-    return LanMail(settings, warnings, state, rights, ports, foreign, reactor, reread, show_page)
+    place = Place(settings, state, rights, reactor)
+    return LanMail(place, warnings, ports, foreign, reread, show_page)
 
 
 def _rights(reading: Reading, reactor: Any) -> Rights:

@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Callable
 
-from lanmail.accounts.devices import MAX_FILE, BadTable, Table, open_plainly, read_table
+from lanmail.accounts.devices import MAX_FILE, BadTable, Table, read_table
 from lanmail.accounts.rewriting import locked, replace
 from lanmail.config.devices import Device, network, said
 from lanmail.config.problems import BadValue
+from lanmail.files import open_no_link
 from lanmail.network import IPNetwork
 
 Lines = list[str]
@@ -70,7 +71,7 @@ def _edit(path: str, change: Callable[[Lines, Table], Lines], *, create: bool) -
 def _opened(path: str, create: bool) -> int:
     """A new file is for everybody to read: nothing in it is secret."""
     try:
-        return open_plainly(path)
+        return open_no_link(path)
     except FileNotFoundError:
         if not create:
             raise
@@ -81,6 +82,6 @@ def _opened(path: str, create: bool) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except FileExistsError:  # somebody else made it just now
-        return open_plainly(path)
+        return open_no_link(path)
     os.fchmod(fd, 0o644)
     return fd

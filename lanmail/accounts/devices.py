@@ -12,12 +12,10 @@ from collections.abc import Callable, Sequence
 from lanmail.accounts.rates import Buckets
 from lanmail.config.devices import Device, parse
 from lanmail.config.problems import Problem
+from lanmail.files import Open, Signature, open_no_link, signature_of
 from lanmail.interfaces import InThread, Report
 from lanmail.network import IPNetwork, Peer, parse_ip
 from lanmail.status import Status, TemporaryFailure
-
-Open = Callable[[str], int]
-"""Opens the file at a path for reading: a descriptor, or OSError. Called in a thread."""
 
 MAX_FILE = 1 << 20
 """Octets: some ten thousand devices."""
@@ -40,15 +38,10 @@ class BadTable(Exception):
         return [*told, f"and {left} more like these"] if left > 0 else told
 
 
-def open_plainly(path: str) -> int:
-    """An Open with our own rights. No link is followed, and no fifo waited for."""
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-
-
 class Table:
     """The devices of one reading."""
 
-    def __init__(self, devices: Sequence[Device] = (), signature: tuple[int, ...] = ()) -> None:
+    def __init__(self, devices: Sequence[Device] = (), signature: Signature = ()) -> None:
         self.devices = tuple(devices)
         self.signature = signature
         shelves: dict[tuple[int, int], dict[int, Device]] = {}
@@ -74,7 +67,7 @@ def _prefix(network: IPNetwork) -> int:
     return int(network.network_address) >> (network.max_prefixlen - network.prefixlen)
 
 
-def read_table(path: str, opened: Open = open_plainly, before: Table | None = None) -> Table:
+def read_table(path: str, opened: Open = open_no_link, before: Table | None = None) -> Table:
     """What the file says now, or ``before`` where it has not changed; no file is an empty table. Raises BadTable; blocking."""
     try:
         fd = opened(path)
@@ -86,7 +79,7 @@ def read_table(path: str, opened: Open = open_plainly, before: Table | None = No
         raise BadTable(f"cannot read {path}: {error.strerror}") from error
     try:
         facts = os.fstat(fd)
-        signature = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        signature = signature_of(facts)
         if before is not None and before.signature == signature:
             return before
         if not stat.S_ISREG(facts.st_mode):
@@ -122,7 +115,7 @@ class DeviceTable:
         clock: Callable[[], float],
         report: Report,
         *,
-        opened: Open = open_plainly,
+        opened: Open = open_no_link,
         room: int = 10_000,
     ) -> None:
         self._path = path

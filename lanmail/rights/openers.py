@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from lanmail.accounts.guard import GuardTrouble
+from lanmail.files import open_plainly
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure, MailboxUnsafe
 from lanmail.mailbox.opening import Owner, PlainOpener, open_mailbox
 from lanmail.rights import opener
@@ -76,7 +77,7 @@ class GuardedFiles:
         """A descriptor of a file (of anything, where our own rights opened it), which whoever asked closes. OSError as open(2) says it."""
         place = self._places.get(path)
         if place is None:
-            return _plainly(path)
+            return open_plainly(path)
         try:
             answer = self._asking.ask(opener.FILE, b"%d" % place)
         except GuardTrouble as trouble:
@@ -89,7 +90,7 @@ class GuardedFiles:
                 raise OSError(int(number), os.strerror(int(number)), path)
             case opener.NOT_ROOTS, [why]:
                 try:
-                    return _plainly(path)
+                    return open_plainly(path)
                 except PermissionError as error:
                     raise both_reasons(error, why, path) from error
         raise OSError(errno.EIO, "the guard answered with noise", path)
@@ -101,10 +102,6 @@ class GuardedFiles:
         if len(text) > most:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         return text
-
-
-def _plainly(path: str) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _texts(answer: Frame) -> list[str]:

@@ -7,6 +7,7 @@ from here gets more. Then the kernel is asked whether it is so (/proc/self/statu
 from __future__ import annotations
 
 import ctypes
+import grp
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,14 @@ def drop(uid: int, gid: int, groups: Sequence[int] = ()) -> None:
     except OSError as error:
         raise CannotDrop(f"cannot become uid {uid}: {error.strerror}") from error
     _verify(uid, gid, frozenset(wanted), bounded)
+
+
+def mail_group() -> list[int]:
+    """The group besides its own that whoever writes into users' mailboxes has: ``mail``, or none where this machine has no such group."""
+    try:
+        return [grp.getgrnam("mail").gr_gid]
+    except KeyError:
+        return []
 
 
 @contextmanager

@@ -7,7 +7,6 @@ They are read with the rights that the service will have: root's guard hands ove
 from __future__ import annotations
 
 import datetime
-import grp
 import os
 import pwd
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from lanmail.config.parameters import Settings
 from lanmail.config.problems import Problem, Severity
 from lanmail.config.settings import Reading
 from lanmail.files import Open, open_plainly, read_whole
-from lanmail.rights.privileges import acting_as
+from lanmail.rights.privileges import acting_as, mail_group
 from lanmail.rights.trusted import Untrusted, both_reasons, open_trusted
 from lanmail.tls.authority import issue, make_authority
 from lanmail.tls.configured import given_files, plan_of
@@ -53,7 +52,7 @@ def reader_for(settings: Settings) -> Read:
     opened: Open = open_plainly
     try:
         owner = pwd.getpwnam(settings.mail_owner)
-        opened = partial(_as_guarded, uid=owner.pw_uid, gid=owner.pw_gid, groups=_mail())
+        opened = partial(_as_guarded, uid=owner.pw_uid, gid=owner.pw_gid, groups=mail_group())
     except KeyError:
         pass  # that there is no such account is told elsewhere
     return partial(read_whole, opened=opened, most=MAX_FILE)
@@ -76,13 +75,6 @@ def _as_nobody_special(path: str) -> bytes:
         return read_whole(path, open_plainly, MAX_FILE)
     except PermissionError as error:
         raise PermissionError(error.errno, f"{error.strerror}, unless the service is started as root", path) from error
-
-
-def _mail() -> list[int]:
-    try:
-        return [grp.getgrnam("mail").gr_gid]
-    except KeyError:
-        return []
 
 
 def _given(settings: Settings, read: Read, plan: Plan, now: datetime.datetime) -> Iterator[Problem]:

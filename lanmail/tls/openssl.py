@@ -122,7 +122,7 @@ def check_old(chain: Chain) -> None:
         client.set_connect_state()
         for _ in range(4):
             for one, other in ((client, server), (server, client)):
-                _step(one, other)
+                step(one, other)
         if client.get_protocol_version() == SSL.TLS1_VERSION and client.get_cipher_name():
             return
     except (SSL.Error, ValueError):
@@ -131,7 +131,8 @@ def check_old(chain: Chain) -> None:
     raise CannotServe(f"tls_legacy_clients: {version}, which Python uses here, has no TLS 1.0 any more")
 
 
-def _step(one: SSL.Connection, other: SSL.Connection) -> None:
+def step(one: SSL.Connection, other: SSL.Connection) -> None:
+    """Of a handshake in memory: what ``one`` can say now, and to the other with it."""
     try:
         one.do_handshake()
     except SSL.WantReadError:

@@ -9,7 +9,7 @@ from functools import partial
 from twisted.cred.checkers import ICredentialsChecker
 
 from lanmail.accounts.checkers import ForeignPasswords, PasswordChecker
-from lanmail.accounts.devices import BadTable, DeviceTable, Table, open_plainly
+from lanmail.accounts.devices import BadTable, DeviceTable, Table
 from lanmail.accounts.homes import forward_files
 from lanmail.accounts.pam import SystemGuards
 from lanmail.accounts.passwd_file import PasswdFile
@@ -46,7 +46,7 @@ class People:
             place.in_thread,
             place.reactor.seconds,
             log.report,
-            opened=place.rights.opened or open_plainly,
+            opened=place.rights.opened or open_no_link,
         )
         try:
             self.devices.load()

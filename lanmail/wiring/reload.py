@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lanmail.accounts.devices import BadTable, Table, open_plainly, read_table
+from lanmail.accounts.devices import BadTable, Table, read_table
 from lanmail.config.parameters import Settings
 from lanmail.config.reloading import ONLY_BY_A_RESTART, applied
 from lanmail.config.settings import Reading
+from lanmail.files import open_no_link
 from lanmail.tls.configured import order_of
 from lanmail.tls.given import DoesNotFit
 from lanmail.tls.keeping import KeepingTrouble
@@ -81,7 +82,7 @@ class Reload:
     def _devices(self, settings: Settings) -> Table:
         if not settings.device_table:
             return Table()
-        return read_table(settings.device_table, self._place.rights.opened or open_plainly)
+        return read_table(settings.device_table, self._place.rights.opened or open_no_link)
 
     def _certificates(self, settings: Settings) -> Certificates | None:
         """None where there were none at the start: then there are none of the ports either."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import grp
 import os
 import pwd
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from lanmail.rights.duties import Duties
 from lanmail.rights.launching import Launching
 from lanmail.rights.loading import load_now
 from lanmail.rights.openers import GuardedFiles, GuardedOpener
-from lanmail.rights.privileges import acting_as, drop
+from lanmail.rights.privileges import acting_as, drop, mail_group
 from lanmail.rights.starting import import_folders, pam_folder, start
 from lanmail.tls.configured import order_of
 from lanmail.tls.keeping import KeepingTrouble, Kept
@@ -102,8 +101,8 @@ class Guarded:
         self.root = User("root", 0, 0)
         self._order = order_of(settings)
         self._dropped = False
-        duties = _duties(settings, main_cf, self._order)
-        self._groups = [] if duties.group is None else [duties.group]
+        self._groups = mail_group()
+        duties = _duties(settings, main_cf, self._order, next(iter(self._groups), None))
         channels = start(duties)
         self._launching = Launching(channels.loop, reactor)
         self._asking = Asking(channels.threads)
@@ -148,7 +147,7 @@ class Guarded:
         self._asking.close()
 
 
-def _duties(settings: Settings, main_cf: str, order: Order) -> Duties:
+def _duties(settings: Settings, main_cf: str, order: Order, group: int | None) -> Duties:
     passwd_files = [source.path for source in settings.accounts if source.kind == "passwd-file"]
     certificates = settings.smtpd_tls_chain_files or (settings.smtpd_tls_cert_file, settings.smtpd_tls_key_file)
     tables = (*settings.alias_maps, *settings.smtpd_sender_login_maps, settings.device_table)
@@ -159,7 +158,7 @@ def _duties(settings: Settings, main_cf: str, order: Order) -> Duties:
         uids=settings.user_ids.ranges,
         pam_service=settings.pam_service if any(source.kind == "system" for source in settings.accounts) else "",
         pam_folder=pam_folder(),
-        group=_group("mail"),
+        group=group,
         fcntl="fcntl" in locks,
         flock="flock" in locks,
         files=[*dict.fromkeys(path for path in files if path)],
@@ -169,11 +168,3 @@ def _duties(settings: Settings, main_cf: str, order: Order) -> Duties:
         most=4 * settings.pam_processes + OTHER_HELPERS,
         time_limit=settings.pam_timeout + 45,
     )
-
-
-def _group(name: str) -> int | None:
-    """The gid for new mailboxes; None where there is no such group."""
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None

@@ -12,9 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.accounts.devices import MAX_FILE, BadTable, DeviceTable, Table, open_plainly, read_table
+from lanmail.accounts.devices import MAX_FILE, BadTable, DeviceTable, Table, read_table
 from lanmail.address import Address
 from lanmail.config.devices import Device
+from lanmail.files import open_no_link
 from lanmail.network import Peer
 from lanmail.status import TemporaryFailure
 from tests.accounts.fakes import RememberingReport, at_once, begin
@@ -125,7 +126,7 @@ class ReadTests(_WithFile):
 
         def opened(path: str) -> int:
             asked.append(path)
-            return open_plainly(str(self.path))
+            return open_no_link(str(self.path))
 
         self.assertEqual(len(read_table("/elsewhere", opened).devices), 1)
         self.assertEqual(asked, ["/elsewhere"])

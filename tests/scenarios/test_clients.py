@@ -65,6 +65,11 @@ class ClientCase(SynchronousTestCase):
 
     def run_on_a_terminal(self, *command: str) -> None:
         """For a program that must see one. Ends when the program does."""
+        said, status = self.on_a_terminal(*command)
+        self.assertEqual(status, 0, said.decode(errors="replace"))
+
+    def on_a_terminal(self, *command: str, until: bytes = b"") -> tuple[bytes, int]:
+        """What a program says there, and its status. It is killed once it has said ``until``, or took too long."""
         ours, its = pty.openpty()
         self.addCleanup(os.close, ours)
         program = subprocess.Popen(
@@ -72,7 +77,7 @@ class ClientCase(SynchronousTestCase):
         )
         os.close(its)
         said, end = b"", time.monotonic() + LIMIT
-        while time.monotonic() < end:
+        while time.monotonic() < end and not (until and until in said):
             if select.select([ours], [], [], 0.2)[0]:
                 try:
                     said += os.read(ours, 65536)
@@ -80,7 +85,7 @@ class ClientCase(SynchronousTestCase):
                     break
         else:
             program.kill()
-        self.assertEqual(program.wait(), 0, said.decode(errors="replace"))
+        return said, program.wait()
 
 
 class SendingTests(ClientCase):

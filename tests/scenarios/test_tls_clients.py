@@ -6,12 +6,8 @@ Each is also run without the authority, and must then refuse: otherwise it would
 from __future__ import annotations
 
 import functools
-import os
-import pty
-import select
 import smtplib
 import subprocess
-import time
 
 from tests.live import Server, free_port, need, shared
 from tests.scenarios.test_clients import ClientCase
@@ -198,22 +194,7 @@ set pop_checkinterval=0 pop_reconnect=no pop_delete=yes sleep_time=0
 
     def assert_asks(self, *command: str) -> None:
         """On a terminal, whether to accept a certificate that it does not trust."""
-        ours, its = pty.openpty()
-        self.addCleanup(os.close, ours)
-        program = subprocess.Popen(
-            command, stdin=its, stdout=its, stderr=its, env=self.environment, cwd=self.home, start_new_session=True
-        )
-        os.close(its)
-        said, end = b"", time.monotonic() + LIMIT
-        try:
-            while b"(r)eject" not in said and time.monotonic() < end:
-                if select.select([ours], [], [], 0.2)[0]:
-                    said += os.read(ours, 65536)
-        except OSError:  # EIO: the program is gone
-            pass
-        finally:
-            program.kill()
-            program.wait()
+        said, _ = self.on_a_terminal(*command, until=b"(r)eject")
         self.assertIn(b"(r)eject", said)
 
     def test_fetchmail_by_name_alone(self) -> None:
