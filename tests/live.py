@@ -9,6 +9,7 @@ import grp
 import os
 import pwd
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -244,6 +245,17 @@ def wait_for(condition: object, describe: object, process: subprocess.Popen[byte
         if time.monotonic() > end or (process is not None and process.poll() is not None):
             raise AssertionError(f"it did not happen; status {process.poll() if process else None}\n{describe()}")
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def descriptors() -> Iterator[int]:
+    """All that this process may have, for as long as they are needed. How many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        yield hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def need(*programs: str) -> None:

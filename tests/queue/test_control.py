@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -24,6 +25,7 @@ from lanmail.queue.control import AT_ONCE, PATIENCE, TELL_EVERY, ControlSocket
 from lanmail.queue.questions import LONGEST_QUESTION, Question, line_of
 from lanmail.queue.reach import Reach
 from lanmail.status import Status, TemporaryFailure
+from tests.live import descriptors
 
 assert IReactorTime.providedBy(reactor) and IReactorUNIX.providedBy(reactor)
 PING = Question("ping").line()
@@ -333,6 +335,10 @@ class ControlTests(TestCase):
     # many, and strangers
 
     def test_a_thousand_connections_are_a_few_and_leave_nothing_behind(self) -> Deferred[None]:
+        limits = contextlib.ExitStack()
+        limits.enter_context(descriptors())
+        self.addCleanup(limits.close)
+
         async def scene() -> None:
             await self.turn()  # the reactor has begun, and has its own descriptors
             before = len(os.listdir("/proc/self/fd"))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import resource
 import socket
 import statistics
 import threading
 import time
-from collections.abc import Iterator
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from lanmail.service import CLIENT_DESCRIPTORS, OWN_DESCRIPTORS
 from tests.caller import Caller, pop3, smtp, transaction
-from tests.live import Server
+from tests.live import Server, descriptors
 
 IDLE = 5000
 SLOW = 50
@@ -27,17 +25,6 @@ SPEECH = (
     b"EHLO slow\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<nel@iscb-corporation.com>\r\nDATA\r\nSubject: slow\r\n\r\n"
     + b"x" * 10_000
 )
-
-
-@contextlib.contextmanager
-def descriptors() -> Iterator[int]:
-    """All that this process may have, for as long as they are needed. How many that is."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        yield hard
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def idle_connections(ports: list[int], count: int) -> list[socket.socket]:
