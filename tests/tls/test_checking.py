@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -106,6 +107,9 @@ class ReaderTests(SynchronousTestCase):
         file = Path(self.mktemp()).resolve()
         file.write_bytes(b"text")
         let_through(file.parent)
+        os.chown(
+            file.parent, pwd.getpwnam(mail_owner()).pw_uid, -1
+        )  # wherever the tests run, this folder is not root's alone
         file.chmod(0o644)
         self.assertEqual(reader_for(self.settings)(str(file)), b"text")
         file.chmod(0o600)
