@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
-import time
+import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -22,18 +21,13 @@ from twisted.logger import (
     LogEvent,
     LogLevel,
     LogPublisher,
-    formatEvent,
     globalLogPublisher,
 )
 from zope.interface import implementer
 
-# C0 and C1 controls, DEL, and the characters that end a line or turn its direction in Unicode.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from lanmail.log_lines import line_of, part_of, printable
 
-
-def printable(text: str) -> str:
-    r"""What came from outside, fit for a line of a log or a terminal: ``\x1b`` where an escape would have been."""
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape", "backslashreplace").decode("ascii"), text)
+__all__ = ["Logger", "MailLogFile", "line_of", "mail_events", "printable", "standard_output"]
 
 
 def _fit(value: object) -> object:
@@ -71,31 +65,6 @@ class Logger(logger.Logger):
         (self.warn if line.startswith("warning:") else self.info)(line, **fields)
 
 
-def _part(event: LogEvent) -> str:
-    part = str(event.get("log_namespace", "?"))
-    return "twisted" if part.startswith("twisted.") or part == "log_legacy" else part
-
-
-def line_of(event: LogEvent, host: str = "") -> str:
-    """``Nov 24 21:36:34 srvlinux lanmail/smtpd[4711]: connect from ...``; without ``host``, only what stands behind it."""
-    level = event.get("log_level", LogLevel.info)
-    text = formatEvent(event)
-    failure = event.get("log_failure")
-    if failure is not None:
-        text += f": {failure.type.__name__}: {failure.getErrorMessage()}"
-    if level is LogLevel.warn and not text.startswith("warning:"):
-        text = "warning: " + text
-    elif level in (LogLevel.error, LogLevel.critical):
-        text = "error: " + text
-    line = f"lanmail/{_part(event)}[{os.getpid()}]: {printable(text)}\n"
-    if not host:
-        return line
-    when = time.localtime(event.get("log_time", 0.0))
-    # Not strftime's %b: Postfix's months are English in every country.
-    month = "JanFebMarAprMayJunJulAugSepOctNovDec"[3 * when.tm_mon - 3 : 3 * when.tm_mon]
-    return f"{month} {when.tm_mday:2d} {time.strftime('%H:%M:%S', when)} {host} {line}"
-
-
 def standard_output(file: TextIO) -> FileLogObserver:
     """For ``twist``, in place of its JSON: the same lines; what went wrong unexpectedly whole, below its line.
 
@@ -104,7 +73,7 @@ def standard_output(file: TextIO) -> FileLogObserver:
     host = "" if "JOURNAL_STREAM" in os.environ else socket.gethostname().partition(".")[0]
 
     def whole(event: LogEvent) -> str | None:
-        if _part(event) == "twisted" and event.get("log_level", LogLevel.info) < LogLevel.warn:
+        if part_of(event) == "twisted" and event.get("log_level", LogLevel.info) < LogLevel.warn:
             return None  # what Twisted says of its own start and stop; we say it in mail's words
         failure = event.get("log_failure")
         trace = "" if failure is None else failure.getTraceback()
@@ -119,6 +88,9 @@ class MailLogFile:
 
     owner: the uid of who will reopen it; root, who opens it first, gives away a file that is root's. What cannot be written is gone, and
     the service goes on. OSError from the first opening.
+
+    The lines of one turn of the event loop are one write, if ``begin`` is told how to come back for them: a busy server says five of each
+    message. A warning does not wait, nor what another thread says, and what was said before goes before it.
     """
 
     def __init__(
@@ -132,6 +104,10 @@ class MailLogFile:
         self._path = path
         self._host = host.partition(".")[0]
         self._also = also
+        self._later: Callable[[Callable[[], object]], object] | None = None
+        self._thread = 0
+        self._lines: list[str] = []
+        self._writing = threading.Lock()  # several threads say something, and lines keep their order
         self._fd = self._open()
         facts = os.fstat(self._fd)
         if owner is not None and os.geteuid() == facts.st_uid == 0 and stat.S_ISREG(facts.st_mode):
@@ -151,24 +127,46 @@ class MailLogFile:
         return fd
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("log_level") is LogLevel.critical:
+        level = event.get("log_level", LogLevel.info)
+        if level is LogLevel.critical:
             self._also(event)  # a failure of ours belongs where the operator looks first, whole
-        try:
-            os.write(self._fd, line_of(event, self._host).encode())
-        except OSError:
-            pass  # a full disk must not stop mail, and there is no better place to say so
+        line = line_of(event, self._host)
+        if self._later is None or level is not LogLevel.info or threading.get_ident() != self._thread:
+            self._write(line)
+            return
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            self._later(self._write)
+
+    def _write(self, line: str = "") -> None:
+        """What waits, and this line."""
+        with self._writing:
+            waiting = len(self._lines)
+            text = "".join(self._lines[:waiting]) + line
+            del self._lines[:waiting]
+            try:
+                if text:
+                    os.write(self._fd, text.encode())
+            except OSError:
+                pass  # a full disk must not stop mail, and there is no better place to say so
 
     def reopen(self) -> None:
         """Go on in a new file of the same name. Where that fails, in the old one. Raises the OSError then."""
         fd = self._open()
-        os.close(self._fd)
-        self._fd = fd
+        self._write()
+        with self._writing:
+            os.close(self._fd)
+            self._fd = fd
 
-    def begin(self) -> None:
+    def begin(self, later: Callable[[Callable[[], object]], object] | None = None) -> None:
+        """Take mail's events. later: calls what it is given once this turn of the event loop is over, whose thread this is."""
+        self._later, self._thread = later, threading.get_ident()
         mail_events.removeObserver(globalLogPublisher)
         mail_events.addObserver(self)
 
     def end(self) -> None:
         mail_events.removeObserver(self)
         mail_events.addObserver(globalLogPublisher)
+        self._later = None
+        self._write()
         os.close(self._fd)

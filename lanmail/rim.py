@@ -15,7 +15,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from lanmail.driving import drive
 from lanmail.network import Peer
+from lanmail.sending import send
 from lanmail.wire.conversation import OUTPUT_HIGH_WATER, Conversation, Event
 from lanmail.wire.patience import Patience
 
@@ -159,7 +161,7 @@ class Carrier(Generic[Event]):
         """Send now, behind what the conversation has said; wait until the client takes more. Raises Gone."""
         if self._gone:
             raise Gone()
-        self._transport.write(self._conversation.output() + data)
+        send(self._transport, self._conversation.output() + data)
         if not self._choked:
             return succeed(None)
         if self._room is None:
@@ -227,8 +229,7 @@ class Carrier(Generic[Event]):
                 break
             self._working = True
             self._patience.rest()
-            answer = Deferred.fromCoroutine(self._answered(event))
-            answer.addErrback(self._broken).addBoth(self._resume)
+            drive(self._answered(event), self._resume)
         if self._gone:
             return
         self._reckon()
@@ -273,7 +274,9 @@ class Carrier(Generic[Event]):
         if self._conversation.awaiting and not self._conversation.closing:
             self._conversation.fail()
 
-    def _resume(self, _: object) -> None:
+    def _resume(self, failure: Failure | None) -> None:
+        if failure is not None:
+            self._broken(failure)
         self._working = False
         self._patience.run()
         if self._gone:
@@ -292,7 +295,7 @@ class Carrier(Generic[Event]):
     def _flush(self) -> None:
         # All replies of a turn in one write (RFC 2920, 3.2).
         if data := self._conversation.output():
-            self._transport.write(data)
+            send(self._transport, data)
 
     def _breathe(self) -> None:
         """Stop reading from a client whose pipelined commands we cannot take yet, and go on later."""

@@ -83,7 +83,7 @@ class LanMail(Service):
         except CannotDrop as trouble:
             raise SystemExit(f"lanmail: {trouble}") from trouble
         if self._log_file is not None:
-            self._log_file.begin()
+            self._log_file.begin(lambda write: self._place.reactor.callLater(0, write))
         self._place.state.sign()
         for warning in (*self._warnings, *self._doors.warnings, *self._people.missing_rights(), *missing):
             log.warn("warning: {warning}", warning=warning)

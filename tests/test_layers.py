@@ -72,7 +72,15 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.delivery.submitted",
     ),
     # Twisted begins here.
-    ("lanmail.maillog", "lanmail.twisted_mail", "lanmail.state", "lanmail.ports", "lanmail.proxied"),
+    (
+        "lanmail.log_lines",
+        "lanmail.driving",
+        "lanmail.sending",
+        "lanmail.twisted_mail",
+        "lanmail.state",
+        "lanmail.ports",
+    ),
+    ("lanmail.maillog", "lanmail.proxied"),
     (
         "lanmail.accounts",
         "lanmail.rim",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections.abc import Callable
 
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -65,6 +67,32 @@ class MailLogTests(SynchronousTestCase):
         log.info("three")
         self.assertEqual([line[-3:] for line in self.lines(self.path + ".1")], ["one", "two"])
         self.assertTrue(self.lines()[0].endswith("three"))
+
+    def test_the_lines_of_one_turn_are_one_write(self) -> None:
+        turns: list[Callable[[], object]] = []
+        file = MailLogFile(self.path, "srvlinux")
+        file.begin(turns.append)
+        log.info("one")
+        log.info("two")
+        self.assertEqual((self.lines(), len(turns)), ([], 1))
+        turns.pop()()
+        self.assertEqual([line[-3:] for line in self.lines()], ["one", "two"])
+        log.info("three")
+        file.end()
+        self.assertEqual(len(self.lines()), 3)
+
+    def test_a_warning_waits_for_no_turn_and_nor_does_another_thread(self) -> None:
+        file = MailLogFile(self.path, "srvlinux")
+        file.begin(lambda write: None)
+        self.addCleanup(file.end)
+        log.info("one")
+        log.warn("two")
+        self.assertEqual([line[-3:] for line in self.lines()], ["one", "two"])
+        log.info("three")
+        thread = threading.Thread(target=lambda: log.info("four"))
+        thread.start()
+        thread.join()
+        self.assertEqual([line.split()[-1] for line in self.lines()], ["one", "two", "three", "four"])
 
     def test_root_writes_to_no_file_of_its_own_that_has_another_name(self) -> None:
         if os.geteuid() != 0:
