@@ -129,18 +129,20 @@ class Mailboxes:
         """So much that a portion may be read from the journal; and those that are ready are not enough for two rounds."""
         return self.octets < self._room and len(self._ready) < 2 * MAILBOXES_IN_ROUND
 
-    def next_round(self, *, large: bool) -> Round:
+    def next_round(self, *, large: bool, small: bool = True) -> Round:
         """For the next thread: some of what is ready, in turn, now AT_WORK. Empty where nothing is.
 
-        large: whether a large message may be taken; then it is alone in its round.
+        large: whether a large message may be taken; then it is alone in its round. small: whether others may.
         """
-        if self._large and large and (self._large_next or not self._ready):
+        if self._large and large and (self._large_next or not self._ready or not small):
             self._large_next = False
             mailbox = self._large.popleft()
             mailbox.state = State.AT_WORK
             return [(mailbox, [mailbox.copies.popleft()])]
-        self._large_next = True
         taken: Round = []
+        if not small:
+            return taken
+        self._large_next = True
         copies = octets = 0
         while self._ready and len(taken) < MAILBOXES_IN_ROUND and copies < COPIES_IN_ROUND:
             mailbox = self._ready[0]

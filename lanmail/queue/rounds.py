@@ -1,6 +1,8 @@
 """Rounds: some mailboxes, some of the mail of each, one thread that delivers it, and then what became of it.
 
-While all threads are at work, mail gathers for the next round: the busier it is, the more messages share a lock, a flush and a thread.
+One small round is under way at a time, and mail gathers for the next: the busier it is, the more messages share a lock, a transaction, a
+flush. Several at once would only wait for each other, for the interpreter and for the journal (a message cost a third more with four). But
+where one takes long, because a disk or another program holds it up, the next begins beside it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
 # Seconds after which it is tried whether the journal works again.
 TROUBLE_PAUSE = 2.0
+# Seconds after which a round is held up by something, and others do not wait for it.
+HELD_UP = 0.1
 
 _UNEXPECTED = TemporaryFailure(Status(451, "4.3.0", "Error: delivery failed unexpectedly"))
 
@@ -95,6 +99,9 @@ class Rounds:
         self._under_way = UnderWay()
         self._turn: IDelayedCall | None = None
         self._small = self._large = 0  # rounds
+        self._latest: Round | None = None  # the small one that is likely to end soon, and
+        self._held_up = 0.0  # when it is not any more, in seconds of the reactor's clock
+        self._watch: IDelayedCall | None = None  # on it, while more wait
         self._loading = False
         self._pausing = False  # all of it, and not one mailbox
         self._paused: dict[Mailbox, IDelayedCall] = {}
@@ -107,10 +114,10 @@ class Rounds:
     async def stop(self) -> None:
         """No new round; those under way end, and what became of them is written down."""
         self._stopped = True
-        for call in (*self._paused.values(), self._turn):
+        for call in (*self._paused.values(), self._turn, self._watch):
             if call is not None and call.active():
                 call.cancel()
-        self._turn = None
+        self._turn = self._watch = None
         self._paused.clear()
         await self._under_way.ended()
 
@@ -135,7 +142,8 @@ class Rounds:
             self.pause()
             return
         while self._small + self._large < self._rounds and not self._pausing:
-            taken = self._mailboxes.next_round(large=self._large < max(1, self._rounds - 1))
+            small = self._small_may_begin()
+            taken = self._mailboxes.next_round(small=small, large=self._large < max(1, self._rounds - 1))
             if not taken:
                 break
             self._begin(taken)
@@ -144,6 +152,19 @@ class Rounds:
             if wanting:
                 self._loading = True
                 self._under_way(self._load(wanting), "reading the queue", self._loaded)
+
+    def _small_may_begin(self) -> bool:
+        """Whether none is under way that is likely to end soon. It is looked again when it should have."""
+        left = self._held_up - self._clock.seconds()
+        if self._latest is None or left <= 0:
+            return True
+        if self._watch is None:
+            self._watch = self._clock.callLater(left, self._look_again)
+        return False
+
+    def _look_again(self) -> None:
+        self._watch = None
+        self.wake()
 
     # reading
 
@@ -168,13 +189,16 @@ class Rounds:
             self._large += 1
         else:
             self._small += 1
-        self._under_way(self._round(taken), "delivering", partial(self._ended, large))
+            self._latest, self._held_up = taken, self._clock.seconds() + HELD_UP
+        self._under_way(self._round(taken), "delivering", partial(self._ended, taken, large))
 
-    def _ended(self, large: bool) -> None:
+    def _ended(self, taken: Round, large: bool) -> None:
         if large:
             self._large -= 1
         else:
             self._small -= 1
+        if self._latest is taken:
+            self._latest = None
         self.wake()
 
     async def _round(self, taken: Round) -> None:

@@ -7,6 +7,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox.locks import UNSAFE, MailboxUnsafe
+from lanmail.queue.rounds import HELD_UP
 from lanmail.queue.schedule import Schedule
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
 from tests.queue.house import DISK_FULL, House, RememberedJournal, content, message, recipient
@@ -182,6 +183,38 @@ class FairnessTests(RunnerTestCase):
         house.turn()
         house.threads.open()
         self.assertEqual([len(one["ann"]) for one in house.delivery.rounds], [1, 40])
+
+    def test_one_round_is_under_way_and_others_begin_where_it_is_held_up(self) -> None:
+        house = House(rounds=4)
+        house.threads.closed.add("deliver")
+
+        def at_work() -> list[str]:
+            return [batch.user.name for _, _, args in house.threads.waiting for batch in args[0]]
+
+        for name in ("ann", "bob", "carl"):
+            house.accept(name[0], name)
+            house.turn()
+        self.assertEqual(at_work(), ["ann"])
+        house.pass_time(HELD_UP, HELD_UP)
+        self.assertEqual(at_work(), ["ann", "bob", "carl"])  # the two that gathered are one round
+        house.accept("D", "dora")
+        house.turn()
+        self.assertEqual(len(at_work()), 3)
+        house.threads.open()
+        house.turn()
+        self.assertEqual(at_work(), ["dora"])
+
+    def test_where_only_those_that_are_held_up_are_left_nobody_waits(self) -> None:
+        house = House(rounds=4)
+        house.threads.closed.add("deliver")
+        house.accept("A", "ann")
+        house.pass_time(2 * HELD_UP, HELD_UP)
+        house.threads.closed.clear()
+        house.accept("B", "bob")
+        house.turn()
+        house.accept("C", "carl")
+        house.turn()
+        self.assertEqual((house.has("ann"), house.has("bob"), house.has("carl")), ([], ["B"], ["C"]))
 
 
 class BusyTests(RunnerTestCase):
@@ -366,6 +399,7 @@ class StartTests(RunnerTestCase):
             house.journal.admit(message(f"A{number}"), [recipient(f"user{number % 500}")], content(), now=0.0)
         house.runner.start()
         house.turn(50)
+        house.pass_time(5 * HELD_UP, HELD_UP)
         self.assertEqual(len(house.threads.waiting), 2)
         self.assertLess(house.runner._mailboxes.octets, 2_000_000)
         house.threads.closed.clear()
