@@ -145,7 +145,7 @@ class _Place:
         self.unbegun: list[int] = []
         self._outcome = outcome
         self._report = report
-        self._planned: list[tuple[Entry, Intent]] = []
+        self._planned: list[tuple[Entry, Intent, bytes]] = []  # with the separation before it
 
     def plan(self, boot: str, limit: int) -> list[Intent]:
         """Where each of what is to be done will begin."""
@@ -155,47 +155,52 @@ class _Place:
             return []
         end = mailbox.length()
         try:
-            gap = len(mailbox.gap())
+            gap = mailbox.gap(end)
         except MailboxFailure as failure:
             self.stop(failure)
             return []
         for entry in list(self.todo):
-            size = gap + len(entry.head) + entry.content.size
+            size = len(gap) + len(entry.head) + entry.content.size
             if limit and end + size > limit:
                 self.todo.remove(entry)
                 self._outcome.failed.append((entry.number, TemporaryFailure(OVER_QUOTA)))
                 continue
-            self._planned.append((entry, Intent(entry.number, boot, mailbox.device, mailbox.inode, end)))
+            self._planned.append((entry, Intent(entry.number, boot, mailbox.device, mailbox.inode, end), gap))
             end += size
-            gap = 0  # a content ends with its empty line
-        return [intent for _, intent in self._planned]
+            gap = b""  # a content ends with its empty line
+        return [intent for _, intent, _ in self._planned]
 
     def begin(self, accepted: set[int]) -> None:
         """These may be written. The others are refused: somebody holds or has deleted them, or recovery has found them."""
-        for entry, _ in self._planned:
+        for entry, _, _ in self._planned:
             if entry.number not in accepted:
                 self.todo.remove(entry)
-        self._planned = [(entry, intent) for entry, intent in self._planned if entry.number in accepted]
-        self.begun.update(entry.number for entry, _ in self._planned)
+        self._planned = [planned for planned in self._planned if planned[0].number in accepted]
+        self.begun.update(entry.number for entry, _, _ in self._planned)
 
     def write(self, fresh: _Freshness) -> None:
         """Append, up to the first that is not where it was planned, for want of one before it: it and what follows is planned anew."""
         self.written, self.unbegun = [], []
-        for at, (entry, intent) in enumerate(self._planned):
-            if self.mailbox.length() != intent.offset or not self._append(entry, fresh):
-                rest = [other.number for other, _ in self._planned[at:]]
+        try:
+            self.mailbox.must_be_intact()  # once for all of them; and once more at the end
+        except MailboxBusy as busy:
+            self.stop(busy)
+            self.unbegun = [entry.number for entry, _, _ in self._planned]
+            return
+        for at, (entry, intent, gap) in enumerate(self._planned):
+            if not self._append(entry, intent.offset, gap, fresh):
+                rest = [other.number for other, _, _ in self._planned[at:]]
                 # Octets may stand there of one whose append could not be undone.
                 self.unbegun = rest[1:] if isinstance(self._outcome.trouble, Uncut) else rest
                 return
             self.todo.remove(entry)
             self.written.append(entry.number)
 
-    def _append(self, entry: Entry, fresh: _Freshness) -> bool:
+    def _append(self, entry: Entry, begin: int, gap: bytes, fresh: _Freshness) -> bool:
         try:
             # Closed at once: in the traceback of a failure it would keep the message's file, and its room on a full disk.
             with closing(fresh.keeping(entry.head, entry.content.pieces())) as pieces:
-                self.mailbox.append(pieces)
-            return True
+                return self.mailbox.append_at(begin, gap, pieces)
         except MailboxFailure as failure:
             self.stop(failure)
         except OSError as error:  # of the content: this message's own

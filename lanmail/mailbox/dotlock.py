@@ -47,6 +47,8 @@ class Dotlock:
         self._now = 0.0  # seconds, by the clock that stamps files in this folder, which over NFS is not ours
         self._fd = -1
         self._made = (0, 0)  # device and inode
+        self.leave = False
+        """At ``release`` it stands although we hold it no longer. Others then keep away until they find it old; we ourselves break it."""
 
     def take(self, mailbox_at_rest: Callable[[], AbstractContextManager[None]]) -> None:
         """Make it, breaking a stale one. Raises MailboxBusy, or MailboxFailure where the folder does not let us.
@@ -174,15 +176,16 @@ class Dotlock:
 
     def stands(self) -> bool:
         """Whether the dotlock in the folder is still this one."""
-        return self._is_there(self._fd)
-
-    def release(self, *, leave: bool = False) -> None:
-        """Remove it, unless somebody broke it and the one there is theirs. Raises OSError where it cannot be removed.
-
-        leave: let it stand although we hold it no longer. Others then keep away until they find it old; we ourselves break it.
-        """
         try:
-            if not leave and self.stands():
+            there = os.lstat(self._name, dir_fd=self._folder)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == self._made  # which is open, so no other can have its number
+
+    def release(self) -> None:
+        """Remove it, unless somebody broke it and the one there is theirs. Raises OSError where it cannot be removed."""
+        try:
+            if not self.leave and self.stands():
                 os.unlink(self._name, dir_fd=self._folder)
         finally:
             self._note(held=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 
 from lanmail.interfaces import Report, User
@@ -67,10 +67,10 @@ class LockedMailbox:
         """Octets in the file now."""
         return os.fstat(self.fd).st_size
 
-    def gap(self) -> bytes:
-        """The separation that a message appended now begins with."""
+    def gap(self, length: int | None = None) -> bytes:
+        """The separation that a message appended now begins with. length: of the file, where that is known."""
         # Four octets are enough to see an empty line, also behind a CRLF that another program wrote.
-        return separation(self._read(max(0, self.length() - 4), 4))
+        return separation(self._read(max(0, (self.length() if length is None else length) - 4), 4))
 
     def append(self, pieces: Iterable[bytes]) -> int:
         """Write the pieces at the end, after the separation that the end needs; where our octets (separation included) begin.
@@ -78,12 +78,21 @@ class LockedMailbox:
         Whole or not at all while we live: whatever fails, also in ``pieces``, the file is cut back, or Uncut is raised. It is not
         synced. Raises MailboxBusy where another program has taken our locks or replaced the file since.
         """
-        self._must_be_intact()
-        begin = end = self.length()
+        self.must_be_intact()
+        begin = self.length()
+        if not self.append_at(begin, self.gap(), pieces):
+            raise self._uncut(self._written_to)
+        return begin
+
+    def append_at(self, begin: int, gap: bytes, pieces: Iterable[bytes]) -> bool:
+        """As ``append``, for whoever has just looked at all that it looks at. False: the end is elsewhere by now, and nothing was done."""
+        end = begin
         try:
-            for batch in _gathered(self.gap(), pieces):
+            for batch in _gathered(gap, pieces):
                 if self.length() != end:
-                    raise self._uncut(f"another program writes to {self.path} although it is locked")
+                    if end == begin:
+                        return False
+                    raise self._uncut(self._written_to)
                 end += len(batch)
                 self._write(batch, end - len(batch))
         except Uncut:
@@ -91,7 +100,7 @@ class LockedMailbox:
         except BaseException as error:
             self._take_back(begin, end, error)
             raise
-        return begin
+        return True
 
     def sync(self) -> None:
         """What was written is on stable storage, and the name of a file that was empty too."""
@@ -120,20 +129,33 @@ class LockedMailbox:
         It is fit for any size. Raises MailboxBusy where another program has taken our locks or replaced the file since. After a
         MailboxFailure in the middle the next ``lock`` finishes the work; after one before that nothing has changed.
         """
-        self._must_be_intact()
+        self.must_be_intact()
         if self._settle is not None:
             self._settle(self)
         try:
-            expunge.take_out(self.fd, self._journal, ranges, keep_alive=self.touch)
+            with self._left_locked_if_it_fails():
+                expunge.take_out(self.fd, self._journal, ranges, keep_alive=self.touch)
         except OSError as error:
             self.unsound = True
             raise self._failure(error, f"cannot take messages out of {self.path}") from error
 
     def finish_expunge(self) -> None:
         """Finish what an earlier ``take_out`` was stopped in; ``MailboxFile.lock`` calls it. Raises OSError."""
-        told = expunge.finish(self.fd, self._journal, keep_alive=self.touch)
+        with self._left_locked_if_it_fails():
+            told = expunge.finish(self.fd, self._journal, keep_alive=self.touch)
         if told:
             self._report("{path}: {told}", path=self.path, told=told)
+
+    @contextmanager
+    def _left_locked_if_it_fails(self) -> Iterator[None]:
+        """An expunge that failed in the middle leaves a mailbox that only we can put right, with its journal. Until then the dotlock stays,
+        which keeps the others out for as long as they believe in old dotlocks. We break our own at the next use."""
+        try:
+            yield
+        except BaseException:
+            if self._dotlock is not None:
+                self._dotlock.leave = os.path.lexists(self._journal)
+            raise
 
     def touch(self) -> None:
         """Keep our dotlock fresh: call it at least every minute while the lock is held. Never raises."""
@@ -148,7 +170,7 @@ class LockedMailbox:
             return False
         # One name only, and it is this one: a link to somebody's file that was put here, taken away while the file was judged, and put
         # here again would be the file that we have open.
-        same = os.path.samestat(there, os.fstat(self.fd)) and there.st_nlink == 1
+        same = (there.st_ino, there.st_dev) == (self.inode, self.device) and there.st_nlink == 1
         return same and (self._dotlock is None or self._dotlock.stands())
 
     def release(self) -> None:
@@ -163,7 +185,8 @@ class LockedMailbox:
     ) -> None:
         self.release()
 
-    def _must_be_intact(self) -> None:
+    def must_be_intact(self) -> None:
+        """Raises MailboxBusy where it is not ``intact``."""
         if not self.intact():
             raise MailboxBusy(self.path, "a program that broke our lock or replaced the file")
 
@@ -176,6 +199,10 @@ class LockedMailbox:
             self.cut_back(begin)
         except MailboxFailure as failure:
             raise Uncut(failure.detail, failure.status) from why
+
+    @property
+    def _written_to(self) -> str:
+        return f"another program writes to {self.path} although it is locked"
 
     def _uncut(self, detail: str) -> Uncut:
         self._report("warning: mailbox: {detail}", detail=detail)

@@ -157,10 +157,8 @@ class MailboxFile:
             os.close(fd)
 
     def _let_go(self, dotlock: Dotlock) -> None:
-        # An expunge that failed in the middle leaves a mailbox that only we can put right, with its journal. Until then the dotlock
-        # stays, which keeps the others out for as long as they believe in old dotlocks. We break our own at the next use.
         try:
-            dotlock.release(leave=os.path.lexists(self._journal))
+            dotlock.release()
         except OSError as error:
             self._report(
                 "warning: cannot remove the dotlock {path}.lock: {error}", path=self.path, error=error.strerror

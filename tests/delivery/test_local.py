@@ -126,10 +126,10 @@ class RoundTests(LocalTestCase):
 
         for name in ("intend", "mark"):
             watched(name, house.journal)
-        for name in ("append", "release"):
+        for name in ("append_at", "release"):
             watched(name, LockedMailbox)
         self.deliver(house, "A", "ann", "bob")
-        self.assertEqual(order, ["intend", "append", "append", "mark", "marked", "release", "release"])
+        self.assertEqual(order, ["intend", "append_at", "append_at", "mark", "marked", "release", "release"])
 
     def test_a_round_syncs_no_mailbox(self) -> None:
         house = self.house()
@@ -362,18 +362,18 @@ class BrokenLockTests(LocalTestCase):
         house.put("ann", BEFORE)
         batches = [batch for queue_id in "AB" for batch in self.admit(house, queue_id, "ann")]
         path = os.path.join(house.spool, "ann")
-        real = LockedMailbox.append
+        real = LockedMailbox.append_at
         appended: list[int] = []
 
-        def append(mailbox: LockedMailbox, pieces: Any) -> int:
-            begin = real(mailbox, pieces)
+        def append_at(mailbox: LockedMailbox, begin: int, gap: bytes, pieces: Any) -> bool:
+            done = real(mailbox, begin, gap, pieces)
             appended.append(begin)
             if len(appended) == 2:
                 os.unlink(path + ".lock")
                 act(path)
-            return begin
+            return done
 
-        patch = self.patch(LockedMailbox, "append", append)
+        patch = self.patch(LockedMailbox, "append_at", append_at)
         (outcome,) = house.deliver(*batches)
         patch.restore()
         self.assertIsInstance(outcome.trouble, MailboxBusy)

@@ -155,14 +155,14 @@ class DotlockOfOurs(LockCase):
         mailbox = self.spool.mailbox()
         held = mailbox.lock(create=True)
         before = len(os.listdir("/proc/self/fd"))
-        fstat = os.fstat
+        lstat = os.lstat
 
-        def failing(fd: int) -> os.stat_result:
+        def failing(*_: object, **__: object) -> os.stat_result:
             raise OSError(errno.EIO, "it fails")
 
-        self.patch(os, "fstat", failing)
+        self.patch(os, "lstat", failing)
         held.release()
-        self.patch(os, "fstat", fstat)
+        self.patch(os, "lstat", lstat)
         self.assertEqual(len(os.listdir("/proc/self/fd")), before - 3)
         self.assertTrue(os.path.lexists(self.dotlock))
         mailbox.lock(create=True).release()

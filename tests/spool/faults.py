@@ -20,7 +20,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 # What the disk is asked by; dup because it takes a descriptor.
 CALLS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
-    (os, ("open", "dup", "write", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "posix_fallocate")),
+    (os, ("open", "dup", "lstat", "write", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "posix_fallocate")),
     (os, ("link", "unlink", "rename", "fchmod", "fchown")),
     (fcntl, ("fcntl", "flock")),
 )
@@ -84,7 +84,7 @@ class Faults:
                 return real(*args, **kwargs)
             if self._error is not None and caller == self._but_for:
                 return real(*args, **kwargs)
-            if name in _LOCKS and self._error is not None and _lets_go(args):
+            if self._error is not None and (name == "lstat" or (name in _LOCKS and _lets_go(args))):
                 return real(*args, **kwargs)
             self.calls += bool(self.failed or self._when())
             if not self._at or self.calls < self._at or (self.calls > self._at and not self._lasting):
