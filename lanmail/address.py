@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -23,10 +24,7 @@ class Address:
 
     def __str__(self) -> str:
         """As it stands between < and > on the wire: quoted where RFC 5321, 4.1.2 demands it; empty for the null sender."""
-        local = self.local
-        if local and not _DOT_STRING.match(local):
-            local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        return f"{local}@{self.domain}" if self.domain else local
+        return _written(self.local, self.domain)
 
     @property
     def is_null(self) -> bool:
@@ -51,6 +49,14 @@ class Address:
             if position and char in delimiters:
                 return Address(self.local[:position], self.domain)
         return self
+
+
+@lru_cache(maxsize=1024)
+def _written(local: str, domain: str) -> str:
+    """A message writes each of its addresses down a dozen times: in headers, in the journal, in the log."""
+    if local and not _DOT_STRING.match(local):
+        local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"{local}@{domain}" if domain else local
 
 
 NULL_SENDER = Address("")

@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -31,6 +32,8 @@ __all__ = ["Logger", "MailLogFile", "line_of", "mail_events", "printable", "stan
 
 
 def _fit(value: object) -> object:
+    if type(value) is str:
+        return printable(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
@@ -58,7 +61,15 @@ class Logger(logger.Logger):
         return self
 
     def emit(self, level: Any, format: str | None = None, **fields: object) -> None:
-        super().emit(level, format, **{k: v if k.startswith("log_") else _fit(v) for k, v in fields.items()})
+        # As Twisted's own, which looks at each call whether the level is one of the levels.
+        event: LogEvent = {name: value if name.startswith("log_") else _fit(value) for name, value in fields.items()}
+        event["log_logger"] = self
+        event["log_level"] = level
+        event["log_namespace"] = self.namespace
+        event["log_source"] = self.source
+        event["log_format"] = format
+        event["log_time"] = time.time()
+        self.observer(event)
 
     def report(self, line: str, /, **fields: object) -> None:
         """An interfaces.Report: for parts that know nothing of Twisted. A line that begins with ``warning:`` is one."""

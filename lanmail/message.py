@@ -127,7 +127,9 @@ def envelope_headers(sender: Address, original: Address, delivered_to: Address) 
 
 def _octets(line: str) -> bytes:
     """One line for a file. The grammar let no control character in; a header that somebody forged would be the price of its mistake."""
-    return _CONTROLS.sub("?", line).encode("utf-8", "replace")
+    if not line.isprintable():  # nearly never, and cheaper to know than where
+        line = _CONTROLS.sub("?", line)
+    return line.encode("utf-8", "replace")
 
 
 # What of a line is read before its fate is decided: more than any name of a header, any Message-ID and any Delivered-To.

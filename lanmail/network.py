@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -15,6 +16,7 @@ _NETWORK = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)
 def parse_ip(text: str) -> IPAddress | None:
     """An address as the kernel writes it, a v4-mapped one (``::ffff:192.168.1.5``) as the IPv4 address it is."""
     try:

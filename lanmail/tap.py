@@ -26,6 +26,7 @@ from lanmail.config.openings import openings
 from lanmail.config.settings import Reading, place_of, read
 from lanmail.files import open_plainly
 from lanmail.maillog import standard_output
+from lanmail.memory import collect_seldom, share_arenas
 from lanmail.ports import CannotListen
 from lanmail.rights.handover import hand_over
 from lanmail.rights.loading import unreadable
@@ -106,6 +107,7 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
         _end(*refusal(reading))
     from twisted.internet import reactor
 
+    share_arenas()
     go_steadily(reactor)
     # Until the service hears it. It would end us, and for systemd that is a clean end, after which nobody is started anew.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -128,13 +130,14 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
     def reread() -> Reading:
         return read(main_cf, options["override"], machine=machine)
 
-    def show_page() -> None:
+    def started() -> None:
+        collect_seldom()
         if trial is not None:
             smtp, pop3 = (port.place for port in ports)
             _say(trial.page(smtp, pop3, openings(settings)))
 
     place = Place(settings, state, rights, reactor)
-    return LanMail(place, warnings, ports, foreign, reread, show_page)
+    return LanMail(place, warnings, ports, foreign, reread, started)
 
 
 def _rights(reading: Reading, reactor: Any) -> Rights:

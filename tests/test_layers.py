@@ -11,7 +11,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the bottom to the top. A module may import from its own package, and from what stands on a lower floor.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("lanmail", "lanmail.address", "lanmail.files", "lanmail.status", "lanmail.network", "lanmail.message"),
+    (
+        "lanmail",
+        "lanmail.address",
+        "lanmail.files",
+        "lanmail.status",
+        "lanmail.memory",
+        "lanmail.network",
+        "lanmail.message",
+    ),
     ("lanmail.wire", "lanmail.config", "lanmail.interfaces"),
     (
         "lanmail.smtp.grammar",

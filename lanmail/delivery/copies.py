@@ -49,6 +49,8 @@ def _passed_on(to: Destination, notify: str, *, success: bool) -> str:
     Behind an alias of several members one success is told of, that the message went to all of them; of each the failure. Behind a
     list with an owner it is the owner who hears of failures, whatever the sender said, and the sender of nothing but the success.
     """
+    if not notify:
+        return ""
     wanted = {word for word in notify.split(",") if word}
     if not success and (to.expanded or to.sender is not None):
         wanted.discard("SUCCESS")

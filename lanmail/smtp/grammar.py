@@ -130,6 +130,9 @@ def _split_path(argument: bytes, place: _Place) -> tuple[bytes, list[bytes]]:
 def _end_of_path(text: bytes) -> int:
     """How long the address at the start of ``text`` is: to its ``>``, or to a space, outside quotes. 0 if it does not end."""
     bracketed = text.startswith(b"<")
+    if b'"' not in text:
+        end = text.find(b">" if bracketed else b" ")
+        return end + bracketed if end >= 0 else 0 if bracketed else len(text)
     quoted = escaped = False
     for position, octet in enumerate(text):
         if escaped:

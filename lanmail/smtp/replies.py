@@ -90,6 +90,8 @@ def queued(queue_id: str) -> Status:
 def on_the_wire(status: Status, *, utf8: bool = False) -> bytes:
     """One reply of one line, whatever its text holds. ``utf8``: the client understands it (RFC 6531, 3.5)."""
     text = f"{status.code} {status.enhanced} {status.text}" if status.enhanced else f"{status.code} {status.text}"
+    if len(text) <= _MAX_REPLY and text.isascii() and text.isprintable():
+        return text.encode() + b"\r\n"
     # A text may quote what a client said; a control character in it could end the line and begin another reply.
     octets = _CONTROL.sub("?", text).encode("utf-8" if utf8 else "ascii", "replace")[:_MAX_REPLY]
     return octets.decode("utf-8", "ignore").encode() + b"\r\n"

@@ -102,7 +102,7 @@ class CallTests(TroubledCase):
                     self.deliver()
             self.assert_whole((error, faults.failed[:1]))
 
-        self.assertGreater(self.every_call(act), 60)
+        self.assertGreater(self.every_call(act), 55)
 
     def test_recovery(self) -> None:
         """ann has a whole one and, before another program's letter, a torn one; bob has one torn at the end of the file."""
@@ -131,7 +131,7 @@ class CallTests(TroubledCase):
             TroubledCase.assert_settled(self, what)
 
         self.assert_settled = settled  # type: ignore[method-assign]
-        self.assertGreater(self.every_call(act), 60)
+        self.assertGreater(self.every_call(act), 55)
 
     def cut_off(self, name: str) -> None:
         """All that waits is begun in that mailbox, and a part of it is written."""
