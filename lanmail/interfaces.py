@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from twisted.mail.interfaces import IMailboxPOP3, IMessageDelivery
 from zope.interface import Attribute
@@ -60,6 +60,50 @@ class Tell(Protocol):
 
 def nothing_to_tell(kind: str, queue_id: str, /, **facts: str | float) -> None:
     """A Tell for where no story is kept."""
+
+
+# the processes of one service
+
+
+class IColleagues(Protocol):
+    """The other processes of this service (``workers``), and what one may ask them.
+
+    number: this process's, from 1; 0 where it is the only one. count: how many there are, this one among them. What is asked and answered
+    is what JSON can say, 256 KiB at most, and comes and goes whole.
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+    def ask(
+        self, kind: str, payload: dict[str, Any], to: int | None = None
+    ) -> Awaitable[list[tuple[int, dict[str, Any]]]]:
+        """What every other one answers, or that one alone, with its number, in the order of their numbers; nothing where there is none.
+
+        Raises TemporaryFailure where one of them is down, does not answer in ten seconds, or cannot: nobody knows then what
+        it would have said.
+        """
+
+    def answer(self, kind: str, answerer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> None:
+        """Who answers questions of that kind in this process, from the others and from who started us. What it raises is told as
+        trouble of this process's, in words if it is a DeliveryFailure.
+        """
+
+
+class Alone:
+    """The colleagues of the only process: there are none."""
+
+    number = 0
+    count = 1
+
+    async def ask(self, kind: str, payload: dict[str, Any], to: int | None = None) -> list[tuple[int, dict[str, Any]]]:
+        """Nobody has anything to say."""
+        return []
+
+    def answer(self, kind: str, answerer: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> None:
+        """Nobody asks."""
 
 
 # accounts

@@ -11,6 +11,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from lanmail.config.parameters import Settings
+from lanmail.interfaces import Alone, IColleagues
 from lanmail.maillog import Logger
 from lanmail.state import StateFolder
 from lanmail.wiring.rights import Rights
@@ -31,14 +32,23 @@ class CannotStart(Exception):
 class Place:
     """Where the parts of one service are put together.
 
-    settings: as they were read at the start. rights: who does what needs root. reactor: Twisted's.
+    settings: as they were read at the start. rights: who does what needs root. reactor: Twisted's. colleagues: the service's other
+    processes, where there are any (``workers``).
     """
 
-    def __init__(self, settings: Settings, state: StateFolder, rights: Rights, reactor: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateFolder,
+        rights: Rights,
+        reactor: Any,
+        colleagues: IColleagues | None = None,
+    ) -> None:
         self.settings = settings
         self.state = state
         self.rights = rights
         self.reactor = reactor
+        self.colleagues: IColleagues = colleagues or Alone()
         self.pool = ThreadPool(0, THREADS, "lanmail")
 
     def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
