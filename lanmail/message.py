@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from lanmail.address import Address
@@ -28,22 +28,54 @@ class QueueIds:
     Eight digits are the time in 1/64 s, two count within that; after 776 days they begin anew. A clock that was set back does not
     give an id twice: where it lies behind ``last``, the ids go on from there.
 
-    clock: seconds since the epoch. last: the greatest id that is remembered from earlier; empty where there is none.
+    clock: seconds since the epoch. last: the greatest id that is remembered from earlier, of all workers; empty where there is none.
+
+    place, count: which of how many workers this is, from 0. None gives an id that another could give: each has its own lowest digits.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, last: str = "") -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.time, last: str = "", *, place: int = 0, count: int = 1
+    ) -> None:
         self._clock = clock
-        self._last = int(last, 16) if last else None
+        self._place = place
+        self._stride = _stride(count)
+        # The next one is greater, whoever gave this one.
+        self._last = int(last, 16) // self._stride * self._stride + place if last else None
 
     def next(self) -> str:
-        now = (int(self._clock() * 64) << 8) & _IDS
+        now = (int(self._clock() * 64) << 8) & _IDS | self._place
         if self._last is None:
             self._last = now
         else:
-            # As with any number that begins anew, what lies less than half the round ahead is later (RFC 1982).
-            later = 0 < (now - self._last) & _IDS <= _IDS // 2
-            self._last = now if later else (self._last + 1) & _IDS
+            self._last = now if _is_later(now, self._last) else (self._last + self._stride) & _IDS
         return f"{self._last:010X}"
+
+
+def maker_of(queue_id: str, count: int) -> int:
+    """The place of the one of ``count`` workers that gave this id; no worker's where it was given in another number of them.
+
+    ValueError where it is none.
+    """
+    return int(queue_id, 16) % _stride(count)
+
+
+def latest_id(ids: Iterable[str]) -> str:
+    """The greatest of these queue ids; empty where there is none. Empty ones do not count."""
+    latest = ""
+    for one in ids:
+        if one and (not latest or _is_later(int(one, 16), int(latest, 16))):
+            latest = one
+    return latest
+
+
+def _stride(count: int) -> int:
+    """A power of two, so that it stays the same who gives which when the ids begin anew."""
+    return 1 << (count - 1).bit_length()
+
+
+def _is_later(one: int, other: int) -> bool:
+    # As with any number that begins anew, what lies less than half the round ahead is later (RFC 1982).
+    return 0 < (one - other) & _IDS <= _IDS // 2
 
 
 def rfc5322_date(when: float) -> str:

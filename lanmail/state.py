@@ -10,9 +10,11 @@ import fcntl
 import os
 import stat
 
-# Files in it that more than one module opens. The number is the process's, of which there is one so far.
-JOURNAL = "journal-0"
-HISTORY = "history-0"
+from lanmail.spool.shares import Share
+
+# Files in it that more than one module opens. Those of further workers are spool/shares.py's to name.
+JOURNAL = Share().journal
+HISTORY = Share().history
 CONTROL = "control"
 
 

@@ -16,6 +16,8 @@ from lanmail.message import (
     Trace,
     envelope_headers,
     from_line,
+    latest_id,
+    maker_of,
     protocol,
     rfc5322_date,
 )
@@ -70,6 +72,25 @@ class QueueIdsTests(SynchronousTestCase):
     def test_after_the_highest_id_they_begin_anew(self) -> None:
         ids = QueueIds(lambda: 0.0, last="FFFFFFFFFF")
         self.assertEqual([ids.next(), ids.next()], ["0000000000", "0000000001"])
+
+    def test_no_two_workers_give_the_same_id_and_each_tells_who_gave_it(self) -> None:
+        for count in (1, 2, 3, 64):
+            workers = [QueueIds(lambda: EVENING, place=place, count=count) for place in range(count)]
+            given = [(place, ids.next()) for place, ids in enumerate(workers) for _ in range(300)]
+            self.assertEqual(len({name for _, name in given}), len(given))
+            for place, name in given:
+                self.assertEqual(maker_of(name, count), place)
+
+    def test_a_worker_begins_behind_the_last_of_all_whoever_gave_it(self) -> None:
+        for last in range(0x222CF60000, 0x222CF60010):
+            for place in range(3):
+                ids = QueueIds(lambda: 0.0, f"{last:010X}", place=place, count=3)
+                self.assertGreater(int(ids.next(), 16), last)
+
+    def test_the_latest_of_several_also_where_ids_have_begun_anew(self) -> None:
+        self.assertEqual(latest_id(["222CF60001", "", "222CF60009"]), "222CF60009")
+        self.assertEqual(latest_id(["0000000004", "FFFFFFFFF0"]), "0000000004")
+        self.assertEqual(latest_id(["", ""]), "")
 
     def test_a_clock_that_is_right_again_is_followed(self) -> None:
         ids = QueueIds(lambda: EVENING, last=QueueIds(lambda: EVENING - 90 * 86400).next())

@@ -12,9 +12,9 @@ import stat
 from collections.abc import Iterator
 
 # Databases and what SQLite lays beside them, by worker; the lock; the control socket is made anew at each start.
-_OURS = re.compile(r"(?:journal|history)-[0-9]+(?:-wal|-shm|-journal)?|lock")
-# incoming: large messages. mailboxes: redo journals. uidls, indexes, claims: a file for each user.
-FOLDERS = ("incoming", "mailboxes", "uidls", "indexes", "claims")
+_OURS = re.compile(r"(?:journal|history|adopting)-[0-9]+(?:-wal|-shm|-journal)?|lock")
+# incoming: large messages. mailboxes: redo journals. uidls, indexes, claims, turns: a file for each user.
+FOLDERS = ("incoming", "mailboxes", "uidls", "indexes", "claims", "turns")
 
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 

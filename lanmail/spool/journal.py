@@ -54,12 +54,15 @@ class Journal:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         connect: Callable[[str], sqlite3.Connection] = connect,
+        orphans: Callable[[list[str]], list[str]] = list,
     ) -> None:
         """Opens the file, or makes it. Raises JournalTrouble: not ours, damaged, of a newer lanmail, or not to be had at all.
 
-        monotonic: seconds, for what the writer does from time to time.
+        monotonic: seconds, for what the writer does from time to time. orphans: which of the bodies that no row of ours names nobody else
+        has, where others use the folder too (shares.Colleagues.orphans).
         """
         self._incoming = incoming
+        self._orphans = orphans
         self._reading = Reading(path, incoming)
         ledger = Ledger(path, connect)
         self._commits = Commits(ledger, lambda: Aftermath(incoming), report, monotonic)
@@ -88,7 +91,7 @@ class Journal:
     def sweep(self) -> None:
         """Remove from ``incoming`` what no row names: a crash left it, of a message that nobody was told about."""
         named = self._reading.names()
-        self._incoming.sweep([name for name in self._incoming.names() if name not in named])
+        self._incoming.sweep(self._orphans([name for name in self._incoming.names() if name not in named]))
 
     def close(self) -> None:
         """What waits is still done; then the file is closed. Blocks. May be called more than once."""
