@@ -16,12 +16,14 @@ from lanmail.interfaces import User, nothing_to_tell
 from lanmail.mailbox import expunge
 from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.store import Locking, MailboxFile
+from lanmail.message import latest_id
+from lanmail.spool.adoption import adopt
 from lanmail.spool.checkpoint import Checkpoints
 from lanmail.spool.history import History
 from lanmail.spool.incoming import IncomingFolder
 from lanmail.spool.journal import Journal, JournalTrouble
 from lanmail.spool.recovery import Recovery
-from lanmail.state import HISTORY, JOURNAL
+from lanmail.spool.shares import Colleagues, Share, Unknown
 from lanmail.status import TemporaryFailure
 from lanmail.wiring.place import CannotStart, Place, log
 
@@ -34,20 +36,24 @@ RECOVER_EVERY = 60.0
 class Keeping:
     """journal, incoming: what is answered for. tell: to ``history``, if one is kept. delivery: into mailboxes.
 
+    share: which of the workers this is. last_id: the greatest queue id that any of them has given.
+
     Raises CannotStart, StateTrouble.
     """
 
     def __init__(self, place: Place) -> None:
         self._place = place
         settings, state = place.settings, place.state
+        share = self.share = Share(place.colleagues.number, place.colleagues.count)
         history = self.history = History(
-            os.path.join(state.path, HISTORY), settings.history_days, log.report, wall=time.time
+            os.path.join(state.path, share.history), settings.history_days, log.report, wall=time.time
         )
         self.tell = history.tell if settings.history_days else nothing_to_tell
         self.incoming = IncomingFolder(state.folder("incoming"), place.in_thread, log.report)
+        path = os.path.join(state.path, share.journal)
         try:
-            journal = self.journal = Journal(os.path.join(state.path, JOURNAL), self.incoming, log.report)
-        except JournalTrouble as trouble:
+            journal = self.journal = self._open(path, share)
+        except (JournalTrouble, Unknown) as trouble:
             raise CannotStart(str(trouble)) from trouble
 
         self._locking = _locking(settings)
@@ -58,7 +64,7 @@ class Keeping:
         try:
             self.recovery = Recovery(journal, self.mailbox_of, self.checkpoints, log.report, self.tell, boot=boot)
         except TemporaryFailure as failure:
-            raise CannotStart(f"{os.path.join(state.path, JOURNAL)}: {failure}") from failure
+            raise CannotStart(f"{path}: {failure}") from failure
         self.delivery = LocalDelivery(
             self.mailbox_of,
             journal,
@@ -69,6 +75,19 @@ class Keeping:
             mailbox_size_limit=settings.mailbox_size_limit,
         )
         self._recovering: LoopingCall | None = None
+
+    def _open(self, path: str, share: Share) -> Journal:
+        """Raises JournalTrouble, Unknown."""
+        folder = self._place.state.path
+        if share.count == 1:
+            adopt(folder, log.report)  # whoever starts workers has done so before
+            journal = Journal(path, self.incoming, log.report)
+            self.last_id = journal.last_id_at_start
+            return journal
+        others = Colleagues(folder, share, log.report)
+        journal = Journal(path, self.incoming, log.report, orphans=others.orphans)
+        self.last_id = latest_id((journal.last_id_at_start, others.last_id()))
+        return journal
 
     def adopt(self, settings: Settings) -> None:
         """A reload."""

@@ -37,7 +37,8 @@ class Post:
         self._keeping = keeping
         journal, incoming = keeping.journal, keeping.incoming
         self._opened = place.rights.opened or open_plainly
-        self._ids = QueueIds(time.time, journal.last_id_at_start)
+        share = keeping.share
+        self._ids = QueueIds(time.time, keeping.last_id, place=share.place, count=share.count)
         self._schedule = _schedule(settings)
         queue_clock = QueueClock(journal.clock_at_start, time.monotonic)
         self._reports = Reports(
