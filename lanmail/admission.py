@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lanmail.anvil import Anvil
 from lanmail.interfaces import Report
@@ -19,19 +20,62 @@ from lanmail.status import Status
 EACH_IN_RESERVE = 50
 
 
+class Present(Protocol):
+    """Who is there now, in the whole house or at one door."""
+
+    @property
+    def taken(self) -> int:
+        """How many connections, of all."""
+
+    def of(self, client: str) -> int:
+        """How many of one client (Peer.block)."""
+
+    def come(self, client: str) -> None:
+        """One more of it."""
+
+    def go(self, client: str) -> None:
+        """One less."""
+
+
+class PresentHere:
+    """Present in this process alone."""
+
+    __slots__ = ("_clients", "taken")
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._clients: Counter[str] = Counter()
+
+    def of(self, client: str) -> int:
+        return self._clients[client]
+
+    def come(self, client: str) -> None:
+        self.taken += 1
+        self._clients[client] += 1
+
+    def go(self, client: str) -> None:
+        self.taken -= 1
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+
+    def __len__(self) -> int:
+        """How many clients."""
+        return len(self._clients)
+
+
 @dataclass(slots=True)
 class Capacity:
     """How many connections the whole service may have at once (``max_connections``); one object, shared by all doors.
 
     reserved: how many of them are for our own alone (``reserved_connections``). own: who that is: ``mynetworks``, and this machine
-    itself in any case. held: by each client, at all doors together.
+    itself in any case. present: at all doors together.
     """
 
     limit: int
     reserved: int = 0
     own: Networks = field(default_factory=Networks)
-    taken: int = 0
-    held: Counter[str] = field(default_factory=Counter)
+    present: Present = field(default_factory=PresentHere)
 
     def adopt(self, limit: int, reserved: int, own: Networks) -> None:
         """What main.cf says, at the start and at a reload. Who is in stays in."""
@@ -43,6 +87,10 @@ class Capacity:
         self.limit = limit
 
     @property
+    def taken(self) -> int:
+        return self.present.taken
+
+    @property
     def has_room_for_all(self) -> bool:
         return self.taken < self.limit - self.reserved
 
@@ -52,17 +100,15 @@ class Capacity:
         if self.taken >= self.limit:
             return False
         # A UNIX socket's clients have no address to be told apart by.
-        return (peer.is_local or peer.host in self.own) and (not peer.host or self.held[peer.block] < EACH_IN_RESERVE)
+        return (peer.is_local or peer.host in self.own) and (
+            not peer.host or self.present.of(peer.block) < EACH_IN_RESERVE
+        )
 
     def take(self, peer: Peer) -> None:
-        self.taken += 1
-        self.held[peer.block] += 1
+        self.present.come(peer.block)
 
     def give_back(self, peer: Peer) -> None:
-        self.taken -= 1
-        self.held[peer.block] -= 1
-        if not self.held[peer.block]:
-            del self.held[peer.block]
+        self.present.go(peer.block)
 
 
 class Admission:
@@ -72,7 +118,7 @@ class Admission:
         client is its /64 (Peer.block).
     exceptions: clients whose own number is not limited (smtpd_client_event_limit_exceptions). They count in the whole.
     report: told of a refusal once, until that client, or the house, is below its limit again.
-    anvil: how often each may come; None: as often as it likes.
+    anvil: how often each may come; None: as often as it likes. present: at this door; None: counted in this process.
     """
 
     def __init__(
@@ -83,13 +129,14 @@ class Admission:
         exceptions: Networks,
         report: Report,
         anvil: Anvil | None = None,
+        present: Present | None = None,
     ) -> None:
         self._service = service
         self._capacity = capacity
         self.adopt(per_client, exceptions)
         self._report = report
         self._comes: Callable[[Peer], bool] = (lambda peer: True) if anvil is None else anvil.connection
-        self._clients: Counter[str] = Counter()
+        self._present = PresentHere() if present is None else present
         self._told: set[str] = set()
         self._told_full = False
 
@@ -111,12 +158,12 @@ class Admission:
                 )
             return Status(421, "4.7.0", "Error: too many connections; try again later")
         client = peer.block
-        if self._is_limited(peer) and self._clients[client] >= self._per_client:
+        if self._is_limited(peer) and self._present.of(client) >= self._per_client:
             if client not in self._told:
                 self._told.add(client)
                 self._report(
                     "warning: Connection concurrency limit exceeded: {count} from {client} for service {service}",
-                    count=self._clients[client] + 1,
+                    count=self._present.of(client) + 1,
                     client=peer.host,
                     service=self._service,
                 )
@@ -125,17 +172,15 @@ class Admission:
             return _too_many(peer)
         self._told_full = self._told_full and not self._capacity.has_room_for_all
         self._capacity.take(peer)
-        self._clients[client] += 1
+        self._present.come(client)
         return None
 
     def leave(self, peer: Peer) -> None:
         """A connection that was admitted is over."""
         client = peer.block
         self._capacity.give_back(peer)
-        self._clients[client] -= 1
+        self._present.go(client)
         self._told.discard(client)
-        if not self._clients[client]:
-            del self._clients[client]
 
     def _is_limited(self, peer: Peer) -> bool:
         # A UNIX socket has no address: whoever may open it is this machine's own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from lanmail.interfaces import Report, nothing_to_say
 from lanmail.network import Networks, Peer
@@ -25,10 +26,48 @@ class Rates:
     unit: float = 60.0
 
 
+class Windows(Protocol):
+    """Counts events of one kind for each client, in windows of time that begin with a client's first event."""
+
+    def another(self, client: str, now: float, unit: float) -> int:
+        """One more: how many there are now, since the window of ``unit`` seconds began."""
+
+    def tell(self, client: str, now: float, unit: float) -> bool:
+        """Whether this is the first time in the window that somebody wants to tell of it."""
+
+
 @dataclass(slots=True)
 class _Count:
     since: float
     count: int = 0
+    told: bool = False
+
+
+class WindowsHere:
+    """Windows of this process alone."""
+
+    def __init__(self, room: int = ROOM) -> None:
+        self._room = room
+        self._counts: OrderedDict[str, _Count] = OrderedDict()
+
+    def another(self, client: str, now: float, unit: float) -> int:
+        counts = self._counts
+        count = counts.get(client)
+        if count is None or now - count.since >= unit:
+            count = counts[client] = _Count(now)
+            if len(counts) > self._room:
+                counts.popitem(last=False)
+        counts.move_to_end(client)
+        count.count += 1
+        return count.count
+
+    def tell(self, client: str, now: float, unit: float) -> bool:
+        count = self._counts[client]
+        told, count.told = count.told, True
+        return not told
+
+    def __len__(self) -> int:
+        return len(self._counts)
 
 
 class Anvil:
@@ -37,7 +76,7 @@ class Anvil:
     What was refused counts too, as with Postfix: a client that does not slow down is not served again before a whole unit has
     passed since the first of its events. service: the door's name in the log. exceptions: clients that are not counted
     (smtpd_client_event_limit_exceptions); nor are those of a UNIX socket. clock: monotonic seconds. report: told once for each client
-    and unit.
+    and unit. windows: where each kind of event is counted; None: in this process.
     """
 
     def __init__(
@@ -47,15 +86,14 @@ class Anvil:
         exceptions: Networks,
         clock: Callable[[], float],
         report: Report,
-        *,
-        room: int = ROOM,
+        windows: Callable[[str], Windows] | None = None,
     ) -> None:
         self._service = service
         self.adopt(rates, exceptions)
         self._clock = clock
         self._report = report
-        self._room = room
-        self._counts: dict[str, OrderedDict[str, _Count]] = {}
+        self._windows = windows or (lambda what: WindowsHere())
+        self._counts: dict[str, Windows] = {}
 
     def adopt(self, rates: Rates, exceptions: Networks) -> None:
         """A reload: these hold from now on; what was counted counts."""
@@ -84,24 +122,19 @@ class Anvil:
     def _allowed(self, what: str, limit: int, peer: Peer) -> bool:
         if not limit or not peer.host or peer.host in self._exceptions:
             return True
-        counts = self._counts.setdefault(what, OrderedDict())
-        client, now = peer.block, self._clock()
-        count = counts.get(client)
-        if count is None or now - count.since >= self._rates.unit:
-            count = counts[client] = _Count(now)
-            if len(counts) > self._room:
-                counts.popitem(last=False)
-        counts.move_to_end(client)
-        count.count += 1
-        if count.count == limit + 1:
+        if what not in self._counts:
+            self._counts[what] = self._windows(what)
+        counts, client, now, unit = self._counts[what], peer.block, self._clock(), self._rates.unit
+        count = counts.another(client, now, unit)
+        if count > limit and counts.tell(client, now, unit):
             self._report(
                 "warning: {what} rate limit exceeded: {count} from {client} for service {service}",
                 what=what,
-                count=count.count,
+                count=count,
                 client=f"unknown[{peer.host}]",
                 service=self._service,
             )
-        return count.count <= limit
+        return count <= limit
 
 
 UNLIMITED = Anvil("", Rates(), Networks(), lambda: 0.0, nothing_to_say)

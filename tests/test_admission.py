@@ -122,8 +122,10 @@ class AdmissionTests(SynchronousTestCase):
         for peer in inside:
             door.leave(peer)
         self.assertEqual(capacity.taken, 0)
-        self.assertFalse(door._clients)
-        self.assertFalse(capacity.held)
+        self.assertEqual(door._present.taken, 0)
+        self.assertEqual(
+            [there.of(peer.block) for there in (door._present, capacity.present) for peer in (ANN, BOB)], [0] * 4
+        )
         self.assertIsNone(door.admit(ANN))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.anvil import Anvil, Rates
+from lanmail.anvil import Anvil, Rates, Windows, WindowsHere
 from lanmail.network import Networks, Peer
 from lanmail.status import TemporaryFailure
 
@@ -23,7 +23,13 @@ class AnvilTests(SynchronousTestCase):
         self.reports.append(line.format(**fields))
 
     def anvil(self, rates: Rates, exceptions: Networks | None = None, room: int = 100) -> Anvil:
-        return Anvil("smtp", rates, exceptions or Networks(), self.clock.seconds, self.report, room=room)
+        return Anvil(
+            "smtp", rates, exceptions or Networks(), self.clock.seconds, self.report, lambda what: self.windows(room)
+        )
+
+    def windows(self, room: int) -> Windows:
+        self.counts = WindowsHere(room)
+        return self.counts
 
     def refusal(self, event: Callable[[Peer], None], peer: Peer = ANN) -> str:
         try:
@@ -90,5 +96,5 @@ class AnvilTests(SynchronousTestCase):
         for number in range(1000):
             anvil.connection(ANN)
             anvil.connection(Peer(f"10.0.{number // 250}.{number % 250}"))
-        self.assertEqual(len(anvil._counts["Connection"]), 3)
+        self.assertEqual(len(self.counts), 3)
         self.assertFalse(anvil.connection(ANN), "who keeps coming is remembered")

@@ -51,6 +51,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.rights.signer",
         "lanmail.rights.starting",
         "lanmail.rights.trusted",
+        "lanmail.accounts.login_memory",
         "lanmail.loopback",
         "lanmail.anvil",
         "lanmail.notify",
@@ -78,6 +79,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.delivery.batch",
         "lanmail.delivery.senders",
         "lanmail.delivery.submitted",
+        "lanmail.shared",
     ),
     # Twisted begins here.
     (

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
-from lanmail.accounts.rates import Buckets
+from lanmail.accounts.rates import Allowances, Buckets
 from lanmail.config.devices import Device, parse
 from lanmail.config.problems import Problem
 from lanmail.files import Open, Signature, open_no_link, signature_of
@@ -104,8 +104,8 @@ class DeviceTable:
     """The table that is used. Asked at each MAIL of a client that is not logged in.
 
     path: ``device_table``; empty for no table. clock: monotonic seconds; the file is looked at no more than once a second, in a
-    thread. report: for warnings. opened: how the file is opened. room: how many clients' rates are kept; the longest unheard are
-    forgotten first.
+    thread. report: for warnings. opened: how the file is opened. rates: where each client's is kept; None: in this process, those of
+    the ten thousand heard last.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class DeviceTable:
         report: Report,
         *,
         opened: Open = open_no_link,
-        room: int = 10_000,
+        rates: Allowances | None = None,
     ) -> None:
         self._path = path
         self._in_thread = in_thread
@@ -127,7 +127,7 @@ class DeviceTable:
         self._in_doubt = False
         self._looked = float("-inf")
         self._told: list[str] = []
-        self._buckets = Buckets(room)
+        self._rates = Buckets(10_000) if rates is None else rates
 
     def load(self) -> None:
         """The first reading, before there are threads. BadTable where the file cannot be used: then there is no table to fall back to."""
@@ -155,7 +155,7 @@ class DeviceTable:
         device = self.of(peer.host)
         if device is None or device.rate is None:
             return device
-        bucket = self._buckets.of((device.network, device.rate, peer.block))
+        bucket = self._rates.of((device.network, device.rate, peer.block))
         if bucket.take(device.rate.count, device.rate.seconds, self._clock()):
             return device
         if not bucket.told:

@@ -7,9 +7,21 @@ delayed and never refused, however many others failed, so nobody can be locked o
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+
+MEMORY = 600.0
+"""Seconds after which an address's or a name's failures are forgotten, from the last one."""
+ROOM = 10_000
+
+
+class Failures(Protocol):
+    """How often each failed lately: an address, or a name."""
+
+    def another(self, key: str, now: float) -> int:
+        """One more: how many there are now. now: monotonic seconds."""
 
 
 class Throttle:
@@ -18,18 +30,23 @@ class Throttle:
     first: seconds from the beginning of a login to its refusal, when it is the first. It hides how long the check took, and
         with it whether the name exists: PAM takes 33 ms for a known name and 1 ms for an unknown one.
     most: the longest such time; each failure doubles the one before, from ``first`` up to this.
-    memory: seconds after which an address's or a name's failures are forgotten, from the last one.
-    room: how many addresses, and how many names, are remembered; the longest unseen are forgotten first.
+    addresses, names: where their failures are counted; None: in this process.
     """
 
     def __init__(
-        self, clock: IReactorTime, *, first: float = 1.0, most: float = 8.0, memory: float = 600.0, room: int = 10_000
+        self,
+        clock: IReactorTime,
+        addresses: Failures | None = None,
+        names: Failures | None = None,
+        *,
+        first: float = 1.0,
+        most: float = 8.0,
     ) -> None:
         self._clock = clock
         self._first = first
         self._most = most
-        self._addresses = _Failures(memory, room)
-        self._names = _Failures(memory, room)
+        self._addresses = FailuresHere() if addresses is None else addresses
+        self._names = FailuresHere() if names is None else names
 
     def now(self) -> float:
         """The moment a login begins; give it back to ``failed``."""
@@ -51,10 +68,10 @@ class Throttle:
             await late
 
 
-class _Failures:
-    """How often each key failed lately."""
+class FailuresHere:
+    """Failures in this process alone. room: how many keys are remembered; the longest unseen are forgotten first."""
 
-    def __init__(self, memory: float, room: int) -> None:
+    def __init__(self, memory: float = MEMORY, room: int = ROOM) -> None:
         self._memory = memory
         self._room = room
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()  # the longest unseen first
@@ -66,3 +83,6 @@ class _Failures:
         if len(self._seen) > self._room:
             self._seen.popitem(last=False)
         return count
+
+    def __len__(self) -> int:
+        return len(self._seen)

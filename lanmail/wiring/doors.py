@@ -29,6 +29,7 @@ from lanmail.tls.given import DoesNotFit
 from lanmail.tls.keeping import KeepingTrouble
 from lanmail.tls.openssl import CannotServe, Versions
 from lanmail.tls.serving import Certificates
+from lanmail.wiring.counting import HOUSE
 from lanmail.wiring.keeping import Keeping
 from lanmail.wiring.limits import client_rates, pop3_limits, smtp_limits
 from lanmail.wiring.people import People
@@ -78,10 +79,14 @@ class Doors:
         portal = make_portal(
             MailRealm(people.accounts, lambda user: post.reception(user), maildrops.open), people.checker
         )
-        self.capacity = Capacity(settings.max_connections)
-        self._anvils = {name: Anvil(name, Rates(), Networks(), reactor.seconds, log.report) for name in SERVICES}
+        counting = place.counting
+        self.capacity = Capacity(settings.max_connections, present=counting.present(HOUSE))
+        self._anvils = {
+            name: Anvil(name, Rates(), Networks(), reactor.seconds, log.report, counting.windows(name))
+            for name in SERVICES
+        }
         self._admissions = {
-            name: Admission(name, self.capacity, 0, Networks(), log.report, anvil)
+            name: Admission(name, self.capacity, 0, Networks(), log.report, anvil, counting.present(name))
             for name, anvil in self._anvils.items()
         }
         talk = partial(

@@ -40,13 +40,16 @@ class People:
         domains = settings.mydestination.names
         self._foreign = ForeignPasswords(foreign, self.accounts, domains, log.report) if foreign else None
         passwords = self._foreign or self._remembering()
-        self.checker = PasswordChecker(passwords, domains, Throttle(place.reactor), Logger("auth").report)
+        counting = place.counting
+        throttle = Throttle(place.reactor, counting.failures("addresses"), counting.failures("names"))
+        self.checker = PasswordChecker(passwords, domains, throttle, Logger("auth").report)
         self.devices = DeviceTable(
             settings.device_table,
             place.in_thread,
             place.reactor.seconds,
             log.report,
             opened=place.rights.opened or open_no_link,
+            rates=counting.buckets(),
         )
         try:
             self.devices.load()
@@ -131,4 +134,5 @@ class People:
             clock=place.reactor.seconds,
             wall=time.time,
             obstacle=partial(obstacle_on, THIS_MACHINE, settings.pam_service) if judged else str,
+            memory=place.counting.logins(),
         )

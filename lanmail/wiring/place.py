@@ -14,6 +14,7 @@ from lanmail.config.parameters import Settings
 from lanmail.interfaces import Alone, IColleagues
 from lanmail.maillog import Logger
 from lanmail.state import StateFolder
+from lanmail.wiring.counting import Counting, CountingHere
 from lanmail.wiring.rights import Rights
 
 P = ParamSpec("P")
@@ -33,7 +34,7 @@ class Place:
     """Where the parts of one service are put together.
 
     settings: as they were read at the start. rights: who does what needs root. reactor: Twisted's. colleagues: the service's other
-    processes, where there are any (``workers``).
+    processes, where there are any (``workers``). tables: what is counted together with them (shared.Tables).
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Place:
         rights: Rights,
         reactor: Any,
         colleagues: IColleagues | None = None,
+        tables: Counting | None = None,
     ) -> None:
         self.settings = settings
         self.state = state
         self.rights = rights
         self.reactor = reactor
         self.colleagues: IColleagues = colleagues or Alone()
+        self.counting: Counting = tables or CountingHere()
         self.pool = ThreadPool(0, THREADS, "lanmail")
 
     def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

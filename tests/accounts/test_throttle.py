@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.accounts.throttle import Throttle
+from lanmail.accounts.throttle import FailuresHere, Throttle
 from tests.accounts.fakes import begin
 
 
@@ -68,10 +68,11 @@ class ThrottleTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_memory_is_bounded_and_the_latest_are_kept(self) -> None:
-        throttle = Throttle(self.clock, room=10)
+        addresses, names = FailuresHere(room=10), FailuresHere(room=10)
+        throttle = Throttle(self.clock, addresses=addresses, names=names)
         for n in range(100):
             begin(throttle.failed(0, f"192.168.1.{n}", f"user{n}"))
-        self.assertEqual(len(throttle._addresses._seen), 10)
-        self.assertEqual(len(throttle._names._seen), 10)
-        self.assertIn("192.168.1.99", throttle._addresses._seen)
+        self.assertEqual(len(addresses), 10)
+        self.assertEqual(len(names), 10)
+        self.assertIn("192.168.1.99", addresses._seen)
         self.clock.advance(10)

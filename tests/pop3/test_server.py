@@ -668,7 +668,7 @@ class PairingTests(SynchronousTestCase):
         clock.advance(1000)
         self.assertEqual(maildrop.closed, len(accounts.logins))
         self.assertLessEqual(len(accounts.logins), 1)
-        self.assertEqual((len(factory.connections), sum(door._clients.values())), (0, 0))
+        self.assertEqual((len(factory.connections), door._present.taken), (0, 0))
         self.assertEqual(clock.getDelayedCalls(), [])
         self.flushLoggedErrors(RuntimeError)
         del client
