@@ -76,12 +76,13 @@ class Logger(logger.Logger):
         (self.warn if line.startswith("warning:") else self.info)(line, **fields)
 
 
-def standard_output(file: TextIO) -> FileLogObserver:
+def standard_output(file: TextIO, host: str | None = None) -> FileLogObserver:
     """For ``twist``, in place of its JSON: the same lines; what went wrong unexpectedly whole, below its line.
 
-    Where the journal reads our output it adds time and host itself.
+    Where the journal reads our output it adds time and host itself. host: empty where somebody else does.
     """
-    host = "" if "JOURNAL_STREAM" in os.environ else socket.gethostname().partition(".")[0]
+    if host is None:
+        host = "" if "JOURNAL_STREAM" in os.environ else socket.gethostname().partition(".")[0]
 
     def whole(event: LogEvent) -> str | None:
         if part_of(event) == "twisted" and event.get("log_level", LogLevel.info) < LogLevel.warn:

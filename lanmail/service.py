@@ -55,12 +55,13 @@ class LanMail(Service):
         foreign: Sequence[ICredentialsChecker],
         reread: Callable[[], Reading],
         started: Callable[[], None] = lambda: None,
+        notices: Notices | None = None,
     ) -> None:
         self._warnings = [str(warning) for warning in warnings]
         self._started = started
         self._place = place
-        self._log_file = _log_file(place.settings, place.rights)
-        self._notices = Notices()
+        self._log_file = log_file_of(place.settings, place.rights)
+        self._notices = Notices() if notices is None else notices
         self._alive = LoopingCall(self._notices.alive)
         self._alive.clock = place.reactor
 
@@ -70,7 +71,8 @@ class LanMail(Service):
         post = self._post = Post(place, people, keeping)
         doors = self._doors = Doors(place, people, keeping, post)
         self._entrances = Entrances(place, doors, ports)
-        self._reload = Reload(place, people, keeping, post, doors, reread)
+        self._reload = Reload(place, people, keeping, post, doors)
+        self._reread = reread
         self._reloading = DeferredLock()
 
     def startService(self) -> None:
@@ -82,34 +84,34 @@ class LanMail(Service):
             self._place.rights.give_up()
         except CannotDrop as trouble:
             raise SystemExit(f"lanmail: {trouble}") from trouble
+        self._place.state.sign()
+        signal.signal(signal.SIGHUP, lambda *_: self._place.reactor.callFromThread(self.reload))
+        self._begin((*self._warnings, *self._doors.warnings, *self._people.missing_rights(), *missing))
+        announce(self._entrances.described(), self._place.settings)
+        self._notices.ready()
+        if self._notices.watchdog_interval is not None:
+            self._alive.start(self._notices.watchdog_interval)
+        self._started()
+
+    def _begin(self, warnings: Sequence[str]) -> None:
+        """Everything is under way but the ports."""
         if self._log_file is not None:
             self._log_file.begin(lambda write: self._place.reactor.callLater(0, write))
-        self._place.state.sign()
-        for warning in (*self._warnings, *self._doors.warnings, *self._people.missing_rights(), *missing):
+        for warning in warnings:
             log.warn("warning: {warning}", warning=warning)
         self._place.rights.begin().addCallback(self._guard_is_lost)
         self._place.pool.start()
         self._people.start()
-        signal.signal(signal.SIGHUP, lambda *_: self._place.reactor.callFromThread(self.reload))
         self._keeping.start(self._post.runner.look)
         self._post.start()
         self._doors.start()
         mending = self._doors.maildrops.finish_expunges(self._keeping.mailbox_state, self._people.accounts, log.report)
         for work, what in ((mending, "finishing expunges"), (self._post.read_aliases(), "reading aliases")):
             Deferred.fromCoroutine(work).addErrback(_broken, what)
-        for place in self._entrances.described():
-            log.info("listening: {place}", place=place)
-        for opening in openings(self._place.settings):
-            log.info("{opening}", opening=opening)
-        log.info("lanmail {version} is up", version=__version__)
-        self._notices.ready()
-        if self._notices.watchdog_interval is not None:
-            self._alive.start(self._notices.watchdog_interval)
-        self._started()
 
     def reload(self) -> Deferred[None]:
         """SIGHUP: the log file is opened anew, and everything that may change is read again, all or nothing. Fires when it is done."""
-        self._reopen_log()
+        self.reopen_log()
         return self._reloading.run(lambda: Deferred.fromCoroutine(self._read_again())).addErrback(
             _broken, "reading again"
         )
@@ -119,7 +121,7 @@ class LanMail(Service):
             return
         self._notices.reloading()
         try:
-            if await self._reload.run():
+            if await self._reload.run(self._reread):
                 for warning in self._missing_descriptors():
                     log.warn("warning: {warning}", warning=warning)
                 for opening in openings(self._place.settings):
@@ -137,7 +139,8 @@ class LanMail(Service):
         signals = {number: signal.signal(number, self._hurry) for number in (signal.SIGTERM, signal.SIGINT)}
         await self._entrances.close()
         await self._doors.stop(self._place.settings.shutdown_timeout)
-        await self._post.control.stop()
+        if self._post.control is not None:
+            await self._post.control.stop()
         self._keeping.stop_recovering()
         # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.
         self._post.troubles.stop()
@@ -159,7 +162,8 @@ class LanMail(Service):
     def _hurry(self, *_: object) -> None:
         """Told to stop once more: nobody is waited for any longer. (Twisted's own answer to that is a traceback.)"""
         self._place.reactor.callFromThread(self._doors.hurry)
-        self._place.reactor.callFromThread(self._post.control.connections.hurry)
+        if self._post.control is not None:
+            self._place.reactor.callFromThread(self._post.control.connections.hurry)
 
     def _guard_is_lost(self, why: str) -> None:
         """Nobody could log in any more, and no mailbox be made; whoever watches us starts us anew."""
@@ -184,22 +188,35 @@ class LanMail(Service):
             f" For all of them it needs {needed} (LimitNOFILE= in systemd's unit, ulimit -n)"
         ]
 
-    def _reopen_log(self) -> None:
-        if self._log_file is None:
-            return
-        try:
-            self._log_file.reopen()
-        except OSError as error:
-            log.warn(
-                "warning: cannot reopen {file}: {error}", file=self._place.settings.maillog_file, error=error.strerror
-            )
+    def reopen_log(self) -> None:
+        """SIGHUP, for whoever has renamed the file."""
+        reopen(self._log_file, self._place.settings)
+
+
+def announce(described: Sequence[str], settings: Settings) -> None:
+    """What is spoken where, and to whom."""
+    for place in described:
+        log.info("listening: {place}", place=place)
+    for opening in openings(settings):
+        log.info("{opening}", opening=opening)
+    log.info("lanmail {version} is up", version=__version__)
+
+
+def reopen(log_file: MailLogFile | None, settings: Settings) -> None:
+    """Go on in a new file of that name; where there can be none, in the old one."""
+    if log_file is None:
+        return
+    try:
+        log_file.reopen()
+    except OSError as error:
+        log.warn("warning: cannot reopen {file}: {error}", file=settings.maillog_file, error=error.strerror)
 
 
 def _broken(failure: Failure, what: str) -> None:
     log.failure("while {what}", failure, what=what)
 
 
-def _log_file(settings: Settings, rights: Rights) -> MailLogFile | None:
+def log_file_of(settings: Settings, rights: Rights) -> MailLogFile | None:
     """``maillog_file``, opened while it can still be said that it cannot be."""
     if settings.maillog_file in ("", STDOUT):
         return None

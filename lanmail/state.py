@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 from lanmail.spool.shares import Share
 
@@ -16,6 +17,10 @@ from lanmail.spool.shares import Share
 JOURNAL = Share().journal
 HISTORY = Share().history
 CONTROL = "control"
+
+# A service that was killed takes its workers with it, in a moment. So many tries for its lock, so many seconds apart.
+_TRIES = 50
+_PAUSE = 0.1
 
 
 class StateTrouble(Exception):
@@ -36,8 +41,11 @@ class AnotherRuns(StateTrouble):
 class StateFolder:
     """Made where it is missing, ``uid:gid`` 0700, and held for ourselves until ``release`` or the end of the process."""
 
-    def __init__(self, queue_directory: str, uid: int, gid: int) -> None:
-        """Raises StateTrouble: no right to make it, somebody else's folder, or a second instance."""
+    def __init__(self, queue_directory: str, uid: int, gid: int, lock: int | None = None) -> None:
+        """Raises StateTrouble: no right to make it, somebody else's folder, or a second instance.
+
+        lock: a descriptor of the lock that whoever started us has taken already; ours from now on.
+        """
         self.path = os.path.join(queue_directory, "lanmail")
         self._uid, self._gid = uid, gid
         try:
@@ -45,7 +53,7 @@ class StateFolder:
             os.makedirs(queue_directory, mode=0o755, exist_ok=True)
             _sync_name(queue_directory)
             self._folder(self.path)
-            self._lock = self._lock_it(os.path.join(self.path, "lock"))
+            self._lock = self._lock_it(os.path.join(self.path, "lock")) if lock is None else lock
             if os.geteuid() == 0:
                 os.fchown(self._lock, uid, gid)  # so that mail_owner may take it too
         except OSError as error:
@@ -64,6 +72,11 @@ class StateFolder:
         """Leave our pid in the lock, for the sentence that a second instance gets. After twistd has gone to the background."""
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+
+    @property
+    def lock(self) -> int:
+        """The descriptor of the lock, for processes that serve with us: whoever inherits it holds it too, until the last has ended."""
+        return self._lock
 
     def release(self) -> None:
         os.close(self._lock)
@@ -102,14 +115,32 @@ class StateFolder:
             raise StateTrouble(f"{path} is not a file of its own, but a link or something else; remove it")
         try:
             # flock belongs to the open file: it survives twistd's fork into the background, and ends with the last of us.
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _try_for_a_while(fd)
         except OSError as error:
-            holder = os.read(fd, 32).decode("ascii", "replace").strip()
+            holder = _holder(fd)
             os.close(fd)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
             raise AnotherRuns(os.path.dirname(path), int(holder) if holder.isdecimal() else None) from error
         return fd
+
+
+def _try_for_a_while(fd: int) -> None:
+    """As long as whoever signed is dead and the lock is held all the same: their workers are at their end. OSError."""
+    for _ in range(_TRIES):
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(fd)
+            if not holder.isdecimal() or os.path.exists(f"/proc/{holder}"):
+                raise
+            time.sleep(_PAUSE)
+    return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _holder(fd: int) -> str:
+    """The pid that stands in the lock; perhaps nothing."""
+    return os.pread(fd, 32, 0).decode("ascii", "replace").strip()
 
 
 def _sync_name(path: str) -> None:

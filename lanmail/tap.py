@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
@@ -27,18 +27,24 @@ from lanmail.config.settings import Reading, place_of, read
 from lanmail.files import open_plainly
 from lanmail.maillog import standard_output
 from lanmail.memory import collect_seldom, share_arenas
-from lanmail.ports import CannotListen
+from lanmail.ports import CannotListen, Listening
 from lanmail.rights.handover import hand_over
 from lanmail.rights.loading import unreadable
 from lanmail.rights.starting import NoParent
 from lanmail.service import LanMail
+from lanmail.shared.tables import Tables
+from lanmail.spool.adoption import adopt
+from lanmail.spool.database import JournalTrouble
 from lanmail.spool.ground import doubts
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tls.checking import judged
 from lanmail.tryout import CannotTry, TryOut
 from lanmail.wiring.listening import open_ports
-from lanmail.wiring.place import CannotStart, Place
+from lanmail.wiring.place import CannotStart, Place, log
 from lanmail.wiring.rights import Guarded, Rights, Unguarded
+from lanmail.workers.births import Births, CannotBear
+from lanmail.workers.output import Output
+from lanmail.workers.supervisor import Supervisor
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -98,7 +104,7 @@ def makeService(options: Options) -> IService:
             _say(describe(reading, ground=[] if trial else doubts(reading.settings.queue_directory)))
             raise SystemExit(1 if reading.errors else 0)
         return _service(reading, options, trial)
-    except (CannotTry, CannotListen, CannotStart, NoParent, StateTrouble) as trouble:
+    except (CannotBear, CannotTry, CannotListen, CannotStart, NoParent, StateTrouble) as trouble:
         _end(str(trouble))
 
 
@@ -137,7 +143,45 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
             _say(trial.page(smtp, pop3, openings(settings)))
 
     place = Place(settings, state, rights, reactor)
+    if settings.workers > 1:
+        if foreign:
+            _end(f"--auth makes checkers in one process; workers is {settings.workers}")
+        return _supervisor(place, options, warnings, ports, reread, started)
     return LanMail(place, warnings, ports, foreign, reread, started)
+
+
+def _supervisor(
+    place: Place,
+    options: Options,
+    warnings: Sequence[object],
+    ports: Sequence[Listening],
+    reread: Callable[[], Reading],
+    started: Callable[[], None],
+) -> IService:
+    """The service of several processes. The nursery begins to load what they need while we go on."""
+    with place.rights.as_owner():
+        try:
+            adopt(place.state.path, log.report)
+        except JournalTrouble as trouble:
+            raise CannotStart(str(trouble)) from trouble
+    output = None if _says_it_plainly(options) else Output()
+    # Root's part of the nursery ends before it hears a word of us.
+    owner = place.rights.identity if isinstance(place.rights, Guarded) else ()
+    descriptors = [port.socket.fileno() for port in ports]
+    tables = Tables.create(place.settings.workers)
+    inherited = [place.state.lock, tables.fd]
+    births = Births(descriptors, inherited, owner, output=None if output is None else output.fileno())
+    return Supervisor(place, warnings, ports, births, tables, output, reread, started)
+
+
+def _says_it_plainly(options: Options) -> bool:
+    """Whether the log goes to the standard output in our own form, so that workers may write there themselves."""
+    twist = getattr(options, "parent", None)
+    return (
+        isinstance(twist, TwistOptions)
+        and twist.get("fileLogObserverFactory") is standard_output
+        and twist.get("logFile", sys.stdout) is sys.stdout
+    )
 
 
 def _rights(reading: Reading, reactor: Any) -> Rights:

@@ -113,6 +113,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("lanmail.wiring",),
     ("lanmail.service",),
+    ("lanmail.workers",),
     ("lanmail.admin",),
     ("lanmail.tap",),
 )

@@ -56,6 +56,7 @@ def _whole(settings: Settings) -> Iterator[Problem]:
             "reserved_connections",
             f"{settings.reserved_connections} of max_connections ({settings.max_connections}) leaves none for others",
         )
+    yield from _workers(settings)
     yield from _proxies(settings)
     yield from _recipients(settings)
     for severity, name, text in tls_findings(settings):
@@ -66,6 +67,15 @@ def _whole(settings: Settings) -> Iterator[Problem]:
     for accepted, network in settings.mynetworks.rules:
         if accepted and network.prefixlen == 0:
             yield _warning(settings, "mynetworks", f"{network} makes the whole Internet one of ours")
+
+
+def _workers(settings: Settings) -> Iterator[Problem]:
+    """Ports are bound once and handed to every worker; an endpoint is whatever Twisted makes of it, in one process."""
+    if settings.workers > 1:
+        yield _error(settings, "workers", "more than one is not to be relied on yet; leave it at 1")
+    for name in ("smtp_endpoint", "pop3_endpoint"):
+        if settings.workers > 1 and settings.values[name]:
+            yield _error(settings, "workers", f"{settings.workers} cannot share {name}; use ports, or one worker")
 
 
 def _ports(settings: Settings) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,6 +59,18 @@ COUNT = Kind("number", _number(0, 2**31 - 1))
 COUNT_FROM_1 = Kind("number, at least 1", _number(1, 2**31 - 1))
 OCTETS = Kind("octets", _number(0, 2**62))
 PORT = Kind("port", _number(0, 65535))
+
+MOST_WORKERS = 64
+
+
+def _workers(text: str, context: Context) -> int:
+    if text == "auto":
+        # Those that this process may run on, which in a container or under taskset(1) are fewer than the machine has.
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return _number(1, MOST_WORKERS)(text, context)
+
+
+WORKERS = Kind(f"number from 1 to {MOST_WORKERS}, or `auto`", _workers)
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 

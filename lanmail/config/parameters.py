@@ -38,6 +38,7 @@ from lanmail.config.kinds import (
     TIME_IN_DAYS,
     TIME_IN_HOURS,
     USER_IDS,
+    WORKERS,
     YES_OR_NO,
     Context,
     Kind,
@@ -581,6 +582,12 @@ class Settings:
     )
     shutdown_timeout = Parameter(
         TIME, "30s", "How long a command under way may take to finish when the server is stopped.", ours=True
+    )
+    workers = Parameter(
+        WORKERS,
+        "1",
+        "How many processes serve side by side; auto: one for each processor that may be used. Each needs memory of its own.",
+        ours=True,
     )
     command_directory = Parameter(
         PATH, "/usr/sbin", "Where Postfix's commands lie. Taken and of no effect: here is one program."

@@ -23,7 +23,7 @@ ONLY_BY_A_RESTART: Mapping[str, str] = {
         "ports are bound once, by root",
     ),
     **dict.fromkeys(
-        ("mail_owner", "queue_directory", "maillog_file", "history_days"),
+        ("mail_owner", "queue_directory", "maillog_file", "history_days", "workers"),
         "it is what the service became, and opened, when it gave root up",
     ),
     **dict.fromkeys(

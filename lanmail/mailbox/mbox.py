@@ -89,10 +89,7 @@ class _MboxrdLines:
 
     _line: re.Pattern[bytes]
     _replacement: bytes
-    # How nearly all such lines begin, and what becomes of it; and what others have in them. To look for plain octets, and for the line end
-    # before them, takes a sixth of what the pattern takes.
-    _plain: tuple[bytes, bytes]
-    _other: bytes
+    _sign: bytes  # without it in a piece there is nothing to do
 
     def __init__(self) -> None:
         self._held = b""
@@ -112,17 +109,11 @@ class _MboxrdLines:
             if not run or (run[:1] == b">" and not run.strip(b">")):
                 keep, at_line_next = found.start(), True
         done, self._held = data[:keep], data[keep:]
-        if b">" in done and self._other in done:
+        if self._sign in done:
             # A line that began in an earlier piece with something else than `>` must not be taken for a new one.
             begin = 0 if self._at_line else done.find(b"\n") + 1
             if begin or self._at_line:
                 done = done[:begin] + self._line.sub(self._replacement, done[begin:])
-        else:
-            old, new = self._plain
-            begins = self._at_line and done.startswith(old)
-            done = done.replace(b"\n" + old, b"\n" + new)
-            if begins:
-                done = new + done[len(old) :]
         self._at_line = at_line_next
         return done
 
@@ -134,8 +125,7 @@ class _MboxrdLines:
 class _Quoted(_MboxrdLines):
     _line = re.compile(rb"^(>*+From )", re.MULTILINE)
     _replacement = rb">\1"
-    _plain = b"From ", b">From "
-    _other = b">From "
+    _sign = b"From "
 
 
 class Unquoting(_MboxrdLines):
@@ -143,8 +133,7 @@ class Unquoting(_MboxrdLines):
 
     _line = re.compile(rb"^>(>*+From )", re.MULTILINE)
     _replacement = rb"\1"
-    _plain = b">From ", b"From "
-    _other = b">>From "
+    _sign = b">From "
 
 
 class Quoting:

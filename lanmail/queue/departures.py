@@ -47,5 +47,9 @@ class Departures:
             self._told.popitem(last=False)
 
     def _gone(self, queue_ids: Collection[str]) -> list[str]:
-        left = self._journal.unfinished(queue_ids)
-        return [queue_id for queue_id in queue_ids if queue_id not in left]
+        gone = []
+        for queue_id in queue_ids:
+            found = self._journal.find(queue_id)
+            if found is None or not found[1]:
+                gone.append(queue_id)
+        return gone

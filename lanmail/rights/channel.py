@@ -16,7 +16,7 @@ from lanmail.accounts.helper import frame, parts
 
 LONGEST = 65536
 """Octets of one frame, without its four of length."""
-_MOST_DESCRIPTORS = 2
+_MOST_DESCRIPTORS = 3
 _ROOM = socket.CMSG_SPACE(_MOST_DESCRIPTORS * array.array("i").itemsize)
 
 

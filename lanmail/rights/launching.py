@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -60,15 +61,28 @@ class Launching:
 
         return begin
 
+    def attach(self) -> tuple[socket.socket, socket.socket]:
+        """Two channels to the parent for another process of the service, its loop's and its threads'. OSError where the parent has gone."""
+        loop, parents_loop = channel.pair()
+        threads, parents_threads = channel.pair()
+        with parents_loop, parents_threads:
+            try:
+                self.say(parent.ATTACH, descriptors=[parents_loop.fileno(), parents_threads.fileno()])
+            except BaseException:
+                loop.close()
+                threads.close()
+                raise
+        return loop, threads
+
     def stop(self) -> None:
         """The parent ends at once, with whatever helpers there still are."""
         self._end("the service is stopping")
 
-    def say(self, kind: bytes, *fields: bytes) -> None:
+    def say(self, kind: bytes, *fields: bytes, descriptors: Sequence[int] = ()) -> None:
         """OSError."""
         if not self._open:
             raise BrokenPipeError(32, "the guard's root parent has gone")
-        channel.send(self._sock, kind, *fields)
+        channel.send(self._sock, kind, *fields, descriptors=descriptors)
 
     # IReadDescriptor
 

@@ -3,6 +3,9 @@
 It never sees a password or a file: each helper has a channel of its own, whose other end is handed to whoever asked for the helper.
 So there is nothing here that waits for anything but the next frame. It is started by its path, before any port is bound and before
 there are threads, holds no socket but its own, and ends at once, with its helpers, when either of its channels does or brings noise.
+
+Where several processes serve (``workers``), who started it hands it two more channels for each. When one of these ends, or brings noise,
+its fellow is closed, and the helpers that were asked for there end; nothing else.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ READY = b"R"
 START = b"S"  # number, kind → STARTED with number and its channel; or NOT_STARTED with number and why
 STARTED, NOT_STARTED = b"+", b"-"
 END = b"E"  # number; nothing is said of it
+ATTACH = b"A"  # on the first loop's channel alone, with another process's two channels, its loop's and its threads'; nothing is said of it
 GONE = (
     b"G"  # number, status as waitpid gives it; to the loop alone, since a thread sees the end of the helper's channel
 )
@@ -42,6 +46,8 @@ OPENER, SIGNER = b"opener", b"signer"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 _CHANNEL_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _SEND_LIMIT = 5.0  # seconds; what is sent fits into the socket unless nobody reads for a thousand frames
+_WORKER_SEND_LIMIT = 1.0  # of one that is not the first: the others wait meanwhile
+MOST_PARTIES = 65  # the first, and as many workers as there may be
 
 
 @dataclass(slots=True)
@@ -52,39 +58,80 @@ class _Helper:
     number: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Party:
+    """Somebody who asks: a process of the service."""
+
+    loop: socket.socket
+    threads: socket.socket
+
+    def fds(self) -> tuple[int, int]:
+        return self.loop.fileno(), self.threads.fileno()
+
+
 class Parent:
     """The helpers that there are, each known to whoever asked for it by a number of the asker's choice."""
 
     def __init__(self, loop: socket.socket, threads: socket.socket, duties: Duties) -> None:
-        self._channels = {loop.fileno(): loop, threads.fileno(): threads}
-        self._loop = loop.fileno()
         self._duties = duties
         self._helpers: dict[int, _Helper] = {}  # by pidfd
         self._poll = select.poll()
-        for fd in self._channels:
-            self._poll.register(fd, select.POLLIN)
+        self._parties: dict[int, _Party] = {}  # each by both of its channels
+        self._first = self._let_in(loop, threads)
 
     def serve(self) -> None:
-        """Until a channel ends. Noise; OSError where what is said is not read."""
+        """Until a channel of the first party ends. Noise; OSError where what is said is not read."""
         try:
             while True:
                 for fd, events in self._poll.poll():
                     if fd in self._helpers:
                         self._reap(self._helpers[fd])
-                    elif fd not in self._channels:
-                        continue  # of a helper that was reaped in this very round
-                    elif events & _CHANNEL_ENDED:
-                        return
-                    else:
-                        self._obey(fd, channel.receive(self._channels[fd]))
+                    elif not self._hears(self._parties[fd], fd, events):
+                        break  # what else there was to hear may be told of numbers that are somebody else's now
         except EOFError:
             return
         finally:
             for each in self._helpers.values():
                 helper.end(each.pid)
 
+    def _let_in(self, loop: socket.socket, threads: socket.socket) -> _Party:
+        party = _Party(loop, threads)
+        for fd in party.fds():
+            self._parties[fd] = party
+            self._poll.register(fd, select.POLLIN)
+        return party
+
+    def _let_go(self, party: _Party) -> None:
+        """Its helpers are ended, and are nobody's: a number of its channels may soon be another's."""
+        fds = party.fds()
+        for each in self._helpers.values():
+            if each.asked_on in fds:
+                each.asked_on = -1
+                helper.end(each.pid)
+        for sock in (party.loop, party.threads):
+            self._poll.unregister(sock.fileno())
+            del self._parties[sock.fileno()]
+            sock.close()
+
+    def _hears(self, party: _Party, fd: int, events: int) -> bool:
+        """False where that party has gone."""
+        sock = party.loop if fd == party.loop.fileno() else party.threads
+        try:
+            if events & _CHANNEL_ENDED:
+                raise EOFError
+            self._obey(fd, channel.receive(sock))
+        except (EOFError, Noise, OSError):
+            if party is self._first:
+                raise
+            self._let_go(party)
+            return False
+        return True
+
     def _obey(self, fd: int, frame: Frame) -> None:
-        frame.close()  # nobody has descriptors for us
+        if frame.kind == ATTACH and fd == self._first.loop.fileno():
+            self._attach(frame)
+            return
+        frame.close()  # nobody else has descriptors for us
         match frame.kind, [*frame.fields]:
             case _ if frame.descriptors:
                 raise Noise("descriptors")
@@ -97,13 +144,25 @@ class Parent:
             case _:
                 raise Noise("a request of no kind that is known here")
 
+    def _attach(self, frame: Frame) -> None:
+        if len(frame.descriptors) != 2 or frame.fields or len(self._parties) >= 2 * MOST_PARTIES:
+            frame.close()
+            raise Noise("a request that fits nothing")
+        # What is no socket raises OSError, and for the first party that is the end.
+        socks = [socket.socket(fileno=fd) for fd in frame.descriptors]
+        for sock in socks:
+            sock.settimeout(_WORKER_SEND_LIMIT)
+        self._let_in(*socks)
+
     def _find(self, fd: int, number: int) -> _Helper | None:
         return next((h for h in self._helpers.values() if (h.asked_on, h.number) == (fd, number)), None)
 
     def _start(self, fd: int, number: int, kind: bytes) -> None:
         if self._find(fd, number) is not None:
             raise Noise("a number that is taken")
-        if len(self._helpers) >= self._duties.most:
+        # Of each party so many: one that has gone mad takes nothing from the others.
+        fds = self._parties[fd].fds()
+        if sum(each.asked_on in fds for each in self._helpers.values()) >= self._duties.most:
             self._say(fd, NOT_STARTED, b"%d" % number, b"there are %d helpers already" % self._duties.most)
             return
         try:
@@ -145,11 +204,21 @@ class Parent:
         self._poll.unregister(ended.pidfd)
         os.close(ended.pidfd)
         _, status = os.waitpid(ended.pid, 0)
-        if ended.asked_on == self._loop:
-            self._say(self._loop, GONE, b"%d" % ended.number, b"%d" % status)
+        party = self._parties.get(ended.asked_on)
+        if party is None or ended.asked_on != party.loop.fileno():
+            return
+        try:
+            self._say(ended.asked_on, GONE, b"%d" % ended.number, b"%d" % status)
+        except OSError:
+            if party is self._first:
+                raise
+            # At the next look at its channels: this round has more to tell of them.
+            party.loop.shutdown(socket.SHUT_RDWR)
 
     def _say(self, fd: int, kind: bytes, *fields: bytes, descriptors: list[int] | None = None) -> None:
-        channel.send(self._channels[fd], kind, *fields, descriptors=descriptors or [])
+        party = self._parties[fd]
+        sock = party.loop if fd == party.loop.fileno() else party.threads
+        channel.send(sock, kind, *fields, descriptors=descriptors or [])
 
 
 def _number(field: bytes) -> int:

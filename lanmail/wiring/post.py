@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from lanmail.address import Address
 from lanmail.config.parameters import Settings
@@ -80,7 +80,9 @@ class Post:
         )
         desk = Desk(self.runner, place.in_thread, queue_clock.seconds, time.time)
         owner = place.rights.owner
-        self.control = ControlSocket(place.state.path, owner.pw_uid, owner.pw_gid, desk, reactor)
+        # Where there are several processes, one is asked for all of them.
+        alone = place.colleagues.number == 0
+        self.control = ControlSocket(place.state.path, owner.pw_uid, owner.pw_gid, desk, reactor) if alone else None
         self._obey(settings, self.aliases_of(settings))
 
     def aliases_of(self, settings: Settings) -> Aliases:
@@ -154,12 +156,8 @@ class Post:
     def start(self) -> None:
         """The queue runs, and can be asked about."""
         self.runner.start()
-        try:
-            self.control.listen(self._place.reactor)
-        except OSError as error:
-            log.warn(
-                "warning: {path}: {error}; lanmail queue cannot ask this service", path=self.control.path, error=error
-            )
+        if self.control is not None:
+            listen(self.control, self._place.reactor)
 
     async def read_aliases(self) -> None:
         """At start, so that what is wrong with them is said now and not to the first client; and who reads root's mail."""
@@ -171,6 +169,14 @@ class Post:
                 "warning: admin_user, {admin}, is nobody here: root's mail goes where an alias says, or to the mailbox file root",
                 admin=admin,
             )
+
+
+def listen(control: ControlSocket, reactor: Any) -> None:
+    """Where its socket cannot be had, the service runs without it."""
+    try:
+        control.listen(reactor)
+    except OSError as error:
+        log.warn("warning: {path}: {error}; lanmail queue cannot ask this service", path=control.path, error=error)
 
 
 class _Letters(TypedDict):

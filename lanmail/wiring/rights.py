@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import pwd
+import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -104,8 +105,13 @@ class Guarded:
         self._groups = mail_group()
         duties = _duties(settings, main_cf, self._order, next(iter(self._groups), None))
         channels = start(duties)
-        self._launching = Launching(channels.loop, reactor)
-        self._asking = Asking(channels.threads)
+        self._speak(channels.loop, channels.threads, duties, reactor)
+
+    def _speak(self, loop: socket.socket, threads: socket.socket, duties: Duties, reactor: Any) -> None:
+        """Through these channels."""
+        self.duties = duties
+        self._launching = Launching(loop, reactor)
+        self._asking = Asking(threads)
         self.launches: tuple[Launch, Launch, Launch] | None = (
             self._launching.launch(parent.PASSWORDS),
             self._launching.launch(parent.NAMES),
@@ -114,6 +120,15 @@ class Guarded:
         self.opener: Opener = GuardedOpener(self._asking, duties.group)
         self._files = GuardedFiles(self._asking, duties.files)
         self.opened: Callable[[str], int] | None = self._open
+
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """What ``give_up`` becomes: uid, gid, and further groups."""
+        return (self.owner.pw_uid, self.owner.pw_gid, *self._groups)
+
+    def attach(self) -> tuple[socket.socket, socket.socket]:
+        """For another process of the service (Attached). OSError."""
+        return self._launching.attach()
 
     def keep(self, now: datetime.datetime, /) -> Kept:
         if not self._dropped:
@@ -145,6 +160,27 @@ class Guarded:
     def end(self) -> None:
         self._launching.stop()
         self._asking.close()
+
+
+class Attached(Guarded):
+    """Of a process that was never root, and has channels of its own to a guard that somebody else has started.
+
+    duties: what was said to that guard.
+    """
+
+    def __init__(
+        self, settings: Settings, duties: Duties, loop: socket.socket, threads: socket.socket, reactor: Any
+    ) -> None:
+        self.owner = pwd.getpwnam(settings.mail_owner)
+        self.root = User("root", 0, 0)
+        self._dropped = True
+        self._speak(loop, threads, duties, reactor)
+
+    def as_owner(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def give_up(self) -> None:
+        """There is nothing to be given up."""
 
 
 def _duties(settings: Settings, main_cf: str, order: Order, group: int | None) -> Duties:

@@ -32,6 +32,14 @@ def started(test: SynchronousTestCase, duties: Duties = DUTIES) -> Channels:
     return channels
 
 
+def ended(helper: socket.socket) -> bool:
+    """Whether it says nothing any more; reset, where it had not read all that was said to it."""
+    try:
+        return helper.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
 class ParentTests(SynchronousTestCase):
     def begin(self, sock: socket.socket, number: int, kind: bytes = NAMES) -> socket.socket:
         channel.send(sock, START, b"%d" % number, kind)
@@ -85,6 +93,54 @@ class ParentTests(SynchronousTestCase):
             getattr(channels, which).close()
             self.assertEqual(channels.process.wait(10), 0)
             self.assertEqual(helper.recv(1), b"")
+
+    def attached(self, channels: Channels) -> tuple[socket.socket, socket.socket]:
+        """The channels of another process of the service."""
+        loop, parents_loop = channel.pair()
+        threads, parents_threads = channel.pair()
+        with parents_loop, parents_threads:
+            channel.send(channels.loop, parent.ATTACH, descriptors=[parents_loop.fileno(), parents_threads.fileno()])
+        for sock in (loop, threads):
+            self.addCleanup(sock.close)
+            sock.settimeout(10)
+        return loop, threads
+
+    def test_several_processes_have_helpers_each_and_one_that_goes_takes_only_its_own(self) -> None:
+        channels = started(self)
+        first = self.begin(channels.loop, 1)
+        for goes in ("loop", "threads", "noise"):
+            loop, threads = self.attached(channels)
+            stays, _ = self.attached(channels)
+            theirs, opener, others = self.begin(loop, 1), self.begin(threads, 1, OPENER), self.begin(stays, 1)
+            if goes == "noise":
+                threads.send(b"noise")
+            else:
+                {"loop": loop, "threads": threads}[goes].close()
+            self.assertTrue(ended(theirs) and ended(opener), goes)
+            for alive in (first, others):
+                alive.sendall(frame(FIND_USER, b"root"))
+                self.assertEqual(alive.recv(1000)[4:5], YES, goes)
+            stays.close()
+            self.assertEqual(others.recv(1), b"")
+        wait_for(lambda: len(os.listdir(f"/proc/{channels.process.pid}/fd")) == 3 + 2 + 1, str)
+
+    def test_each_process_may_have_as_many_helpers_as_the_first(self) -> None:
+        channels = started(self)
+        loop, _ = self.attached(channels)
+        for asked in (channels.loop, loop):
+            for number in range(3):
+                self.begin(asked, number)
+            channel.send(asked, START, b"3", NAMES)
+            self.assertEqual(channel.receive(asked).kind, NOT_STARTED)
+
+    def test_only_the_first_may_bring_others(self) -> None:
+        channels = started(self)
+        loop, _ = self.attached(channels)
+        channel.send(loop, parent.ATTACH, descriptors=[0, 1])
+        self.assertEqual(loop.recv(1), b"")
+        self.begin(channels.loop, 1)
+        channel.send(channels.loop, parent.ATTACH, descriptors=[0])
+        self.assertEqual(channels.process.wait(10), 1)
 
     def test_noise_on_either_channel_ends_it(self) -> None:
         for which, packet in (
