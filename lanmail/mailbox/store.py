@@ -21,6 +21,7 @@ from lanmail.mailbox.locks import (
     unlock_kernel,
 )
 from lanmail.mailbox.opening import Opener, PlainOpener
+from lanmail.mailbox.turns import Turns
 
 __all__ = ["LockedMailbox", "Locking", "MailboxBusy", "MailboxFailure", "MailboxFile", "MailboxUnsafe"]
 
@@ -34,7 +35,8 @@ class MailboxFile:
     state_folder: where the redo journal of an interrupted expunge lies; it exists, is ours alone, and outlives a reboot.
     mend: called with the mailbox each time it was locked and an interrupted expunge was finished, before anybody else sees it.
     settle: called with the locked mailbox before messages are taken out of it. Both raise MailboxFailure.
-    opener: opens and makes the file where our own rights, which are the default, do not reach.
+    opener: opens and makes the file where our own rights, which are the default, do not reach. turns: where other workers use the
+    mailbox too; its turn comes before every lock.
 
     Run as root, the mailbox belongs to ``owner``. Run as somebody else it may also belong to whoever we are, as it does when we
     made it; it is then no other user's, since nobody but root could have given it to us.
@@ -52,6 +54,7 @@ class MailboxFile:
         mend: Callable[[LockedMailbox], None] | None = None,
         settle: Callable[[LockedMailbox], None] | None = None,
         opener: Opener | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.path = path
         self._name = os.path.basename(path)
@@ -62,6 +65,7 @@ class MailboxFile:
         self._report = report
         self._mend = mend
         self._settle = settle
+        self._turns = turns
 
     def lock(self, *, create: bool) -> LockedMailbox:
         """Try once, never wait. Raises MailboxBusy; MailboxUnsafe; MailboxFailure; FileNotFoundError, only where not ``create``.
@@ -69,6 +73,9 @@ class MailboxFile:
         MailboxUnsafe and MailboxFailure have been reported before they are raised, here and in all that the mailbox does.
         """
         with ExitStack() as held:
+            if self._turns is not None:
+                turns = self._turns
+                held.callback(self._reporting(lambda: turns.take(self._owner.name)))
             mailbox = self._reporting(lambda: self._lock(held, create))
             self._reporting(mailbox.finish_expunge)
             if self._mend is not None:

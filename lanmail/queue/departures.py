@@ -47,9 +47,5 @@ class Departures:
             self._told.popitem(last=False)
 
     def _gone(self, queue_ids: Collection[str]) -> list[str]:
-        gone = []
-        for queue_id in queue_ids:
-            found = self._journal.find(queue_id)
-            if found is None or not found[1]:
-                gone.append(queue_id)
-        return gone
+        left = self._journal.unfinished(queue_ids)
+        return [queue_id for queue_id in queue_ids if queue_id not in left]

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from lanmail.delivery.batch import Batch, Entry, Outcome
 from lanmail.interfaces import InThread
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
+from lanmail.mailbox.turns import WithColleague
 from lanmail.maillog import Logger
 from lanmail.queue.backlog import MAILBOXES_TOGETHER, Backlog
 from lanmail.queue.chronicle import Chronicle
@@ -33,6 +34,9 @@ from lanmail.status import Status, TemporaryFailure
 # theirs for milliseconds; a user who has the mailbox open in an old Dovecot, for minutes.
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
+# The same where another worker has it: for a round, or until it has put right what it left there when it died.
+COLLEAGUES_PAUSE = 0.005
+COLLEAGUES_REPAIR = 0.25
 # Seconds after which it is tried whether the journal works again.
 TROUBLE_PAUSE = 2.0
 # Seconds after which a round is held up by something, and others do not wait for it.
@@ -263,6 +267,11 @@ class Rounds:
 
     def _trouble(self, mailbox: Mailbox, left: list[Copy], trouble: TemporaryFailure) -> tuple[list[Setback], bool]:
         """With the mailbox as a whole. What is deferred for it, and whether it is locked and tried again soon."""
+        if isinstance(trouble, WithColleague):
+            # Nobody has to be told, and nothing is deferred: it waits for a moment, or for as long as that worker needs to be there again.
+            mailbox.pause = COLLEAGUES_REPAIR if trouble.left else COLLEAGUES_PAUSE
+            self._mailboxes.put_back(mailbox, left)
+            return [], True
         broken = trouble if isinstance(trouble, MailboxFailure) and not isinstance(trouble, MailboxBusy) else None
         if not isinstance(trouble, MailboxFailure) and self._journal.trouble is not None:
             self._mailboxes.put_back(mailbox, left)  # nobody can be delivered to

@@ -6,10 +6,17 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from lanmail.driving import drive
 from lanmail.maillog import Logger
 
 _log = Logger("qmgr")
+
+
+def _is_over(failure: Failure | None) -> None:
+    if failure is not None:  # in what was to follow
+        _log.failure("behind what was under way", failure)
 
 
 class UnderWay:
@@ -27,7 +34,7 @@ class UnderWay:
 
     def __call__(self, work: Coroutine[Any, Any, object], doing: str, then: Callable[[], object] | None = None) -> None:
         self.begin()
-        Deferred.fromCoroutine(self._see_through(work, doing, then))
+        drive(self._see_through(work, doing, then), _is_over)
 
     async def _see_through(
         self, work: Coroutine[Any, Any, object], doing: str, then: Callable[[], object] | None

@@ -59,7 +59,8 @@ class Checkpoints:
     """What delivery has written and the journal may not forget yet. All methods may be called from any thread; they block.
 
     mailbox_of: the MailboxFile of a user, made with ``settle``. before_forget: called before rows are forgotten, since a mail's story
-    must outlast them (History.flush). clock: in seconds, never set back.
+    must outlast them (History.flush). clock: in seconds, never set back. settle_others: has the other workers do ``let_go`` for a locked
+    mailbox of which something is to be taken out; raises MailboxFailure.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class Checkpoints:
         *,
         before_forget: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        settle_others: Callable[[LockedMailbox], None] | None = None,
     ) -> None:
         self._journal = journal
+        self._settle_others = settle_others
         self._before_forget = before_forget
         self._mailbox_of = mailbox_of
         self._report = report
@@ -136,6 +139,8 @@ class Checkpoints:
 
         Raises MailboxFailure, after it was reported, where that cannot be had.
         """
+        if self._settle_others is not None:
+            self._settle_others(mailbox)
         shares = list(self._shares(mailbox.owner.name))
         if not shares:  # nearly always
             return
@@ -160,6 +165,26 @@ class Checkpoints:
             detail = f"nothing is taken out of {mailbox.path} while the journal does not work"
             self._report("warning: {detail}", detail=detail)
             raise MailboxFailure(detail, trouble.status) from trouble
+
+    def let_go(self, name: str) -> bool:
+        """``settle`` for another worker, which has that user's mailbox locked: whether nothing is noted of it any more.
+
+        What cannot be synced has to be written again, and for that the lock is ours to have first. Raises TemporaryFailure where the
+        journal does not work.
+        """
+        shares = list(self._shares(name))
+        done: list[_Share] = []
+        for share in shares:
+            one = share[0]
+            try:
+                self._sync(one)
+                self._sync_successor(one)
+                done.append(share)
+            except OSError as error:
+                self._say(one, error)
+        named = self._named(done)
+        self._forget(named)
+        return len(named) == len(shares)
 
     def forget(self, numbers: Sequence[int]) -> None:
         """These rows are done with, and no mailbox has to be synced for it. Raises TemporaryFailure."""

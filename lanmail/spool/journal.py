@@ -245,6 +245,10 @@ class Journal:
         """That message, with the rows it still has that no mailbox has."""
         return self._reading.find(queue_id)
 
+    def unfinished(self, queue_ids: Collection[str]) -> set[str]:
+        """Those of these messages that some mailbox does not have yet."""
+        return self._reading.unfinished(queue_ids)
+
     def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
         """What no mailbox has yet, oldest first, without heads (empty): at most so many messages whose rows' numbers are above ``after``.
 

@@ -8,9 +8,10 @@ begin anew.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,10 @@ LISTED = (
     " (SELECT 1 FROM recipient AS r WHERE r.number BETWEEN m.number AND m.last AND r.marked = 0) ORDER BY m.number LIMIT ?"
 )
 RECIPIENTS = f"SELECT {RECIPIENT} FROM recipient WHERE number BETWEEN ? AND ? AND marked = 0 ORDER BY number"
+UNFINISHED = (
+    "SELECT m.queue_id FROM message AS m WHERE m.queue_id IN (SELECT value FROM json_each(?)) AND EXISTS"
+    " (SELECT 1 FROM recipient AS r WHERE r.number BETWEEN m.number AND m.last AND r.marked = 0)"
+)
 FOUND = f"SELECT number, last, {MESSAGE}, octets, name FROM message WHERE queue_id = ?"
 TEXT = "SELECT text FROM message WHERE queue_id = ?"
 NAMED = "SELECT name FROM message WHERE name IS NOT NULL"
@@ -171,6 +176,10 @@ class Reading:
                 return None
             recipients = [recipient_of(r) for r in db.execute(RECIPIENTS, row[:2])]
         return message_of(row[2 : 2 + MESSAGE_WIDTH]), recipients, self._content(queue_id, *row[-2:])
+
+    def unfinished(self, queue_ids: Collection[str]) -> set[str]:
+        with self._connection() as db:
+            return {queue_id for (queue_id,) in db.execute(UNFINISHED, (json.dumps(list(queue_ids)),))}
 
     def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
         # Heads are most of a row, and nobody lists them.

@@ -75,13 +75,22 @@ class Recovery:
         """In how many mailboxes something is still to be looked for: each when it is next used, or by ``run``."""
         return len(self._left)
 
+    @property
+    def names(self) -> list[str]:
+        """Whose mailboxes those are."""
+        return sorted(self._left)
+
+    def is_left(self, name: str) -> bool:
+        """Whether something is still to be looked for in that user's mailbox."""
+        return name in self._left
+
     def run(self) -> None:
         """Look for everything that is left. Blocks. Raises TemporaryFailure where the journal does not work.
 
         A mailbox that another program holds now is left for its next use, or the next ``run``. Interrupted, it is simply run again, by
         the next process.
         """
-        for name in sorted(self._left):
+        for name in self.names:
             if self._stopped:
                 break
             self._visit(name)

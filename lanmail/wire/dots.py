@@ -36,7 +36,8 @@ class DotReader:
         assert self.rest is None, "the message has ended"
         data = self._tail + data
         bare = data.count(b"\n") != data.count(b"\r\n")
-        end = data.find(_END)
+        dotted = b"\r\n." in data  # in most pieces nothing has to be done, and to know it is one search
+        end = data.find(_END) if dotted else -1
         if end >= 0:
             self.rest = data[end + len(_END) :]
             data = data[: end + 2]
@@ -47,7 +48,7 @@ class DotReader:
                 data = data[: -len(self._tail)]
         if bare:
             data = _STUFFED_AFTER_ANY_LF.sub(b"\n", data).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        elif b"\r\n." in data:
+        elif dotted:
             # Without a bare LF in it, and without the end in it, every dot at the start of a line was stuffed.
             data = data.replace(b"\r\n.", b"\r\n")
         if self._virtual and data:

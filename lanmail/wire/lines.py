@@ -52,8 +52,12 @@ class LineBuffer:
 
     def take(self, limit: int) -> bytes:
         """Up to ``limit`` octets as they came: what a protocol reads that is not made of lines."""
-        data = bytes(self._data[:limit])
-        del self._data[:limit]
+        if len(self._data) <= limit:
+            data = bytes(self._data)
+            self._data.clear()
+        else:
+            data = bytes(self._data[:limit])
+            del self._data[:limit]
         self._searched = 0
         return data
 

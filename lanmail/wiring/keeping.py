@@ -25,6 +25,7 @@ from lanmail.spool.journal import Journal, JournalTrouble
 from lanmail.spool.recovery import Recovery
 from lanmail.spool.shares import Colleagues, Share, Unknown
 from lanmail.status import TemporaryFailure
+from lanmail.wiring.beside import Beside
 from lanmail.wiring.place import CannotStart, Place, log
 
 # Seconds between two tries to look for what a crash left, where another program held a mailbox, or it could not be read: twice as long
@@ -50,6 +51,7 @@ class Keeping:
         )
         self.tell = history.tell if settings.history_days else nothing_to_tell
         self.incoming = IncomingFolder(state.folder("incoming"), place.in_thread, log.report)
+        self.mailbox_state = state.folder("mailboxes")
         path = os.path.join(state.path, share.journal)
         try:
             journal = self.journal = self._open(path, share)
@@ -57,14 +59,23 @@ class Keeping:
             raise CannotStart(str(trouble)) from trouble
 
         self._locking = _locking(settings)
-        self.mailbox_state = state.folder("mailboxes")
-        expunge.sweep(self.mailbox_state)
+        beside = self._beside = (
+            Beside(place, lambda: self.checkpoints, lambda: self.recovery, self._recover) if share.count > 1 else None
+        )
         boot = SYSTEM.boot()
-        self.checkpoints = Checkpoints(journal, self.mailbox_of, log.report, before_forget=history.flush)
+        self.checkpoints = Checkpoints(
+            journal,
+            self.mailbox_of,
+            log.report,
+            before_forget=history.flush,
+            settle_others=beside.agreement.settle if beside else None,
+        )
         try:
             self.recovery = Recovery(journal, self.mailbox_of, self.checkpoints, log.report, self.tell, boot=boot)
         except TemporaryFailure as failure:
             raise CannotStart(f"{path}: {failure}") from failure
+        if beside is not None:
+            beside.begin(self.recovery)
         self.delivery = LocalDelivery(
             self.mailbox_of,
             journal,
@@ -75,12 +86,15 @@ class Keeping:
             mailbox_size_limit=settings.mailbox_size_limit,
         )
         self._recovering: LoopingCall | None = None
+        self._waits_again: Callable[[], None] = lambda: None
 
     def _open(self, path: str, share: Share) -> Journal:
         """Raises JournalTrouble, Unknown."""
         folder = self._place.state.path
         if share.count == 1:
-            adopt(folder, log.report)  # whoever starts workers has done so before
+            # With more, who starts them has done so before the first (beside.before_the_workers).
+            expunge.sweep(self.mailbox_state)
+            adopt(folder, log.report)
             journal = Journal(path, self.incoming, log.report)
             self.last_id = journal.last_id_at_start
             return journal
@@ -106,6 +120,7 @@ class Keeping:
             mend=self.recovery.mend,
             settle=self.checkpoints.settle,
             opener=self._place.rights.opener,
+            turns=self._beside.turns if self._beside else None,
         )
 
     def path_of(self, user: User) -> str:
@@ -127,7 +142,10 @@ class Keeping:
         self.recovery.waits_again = lambda: self._place.reactor.callFromThread(waits_again)
         self.history.start()
         self.journal.start()
-        loop = self._recovering = LoopingCall(self._recover, waits_again)
+        if self._beside is not None:
+            self._beside.start()
+        self._waits_again = waits_again
+        loop = self._recovering = LoopingCall(self._recover_sometimes)
         loop.clock = self._place.reactor
         loop.start(RECOVER_AGAIN)
 
@@ -136,15 +154,19 @@ class Keeping:
         if self._recovering is not None:
             self._recovering.stop()
         self.recovery.stop()
+        if self._beside is not None:
+            self._beside.stop()
 
     def close(self) -> None:
         """Once no thread is at anything."""
+        if self._beside is not None:
+            self._beside.close()
         self.checkpoints.close()
         self.journal.close()
         self.history.close()
         self.incoming.close()
 
-    def _recover(self, waits_again: Callable[[], None]) -> Deferred[None] | None:
+    def _recover_sometimes(self) -> Deferred[None] | None:
         """At start, and later what could not be looked into then."""
         loop = self._recovering
         assert loop is not None
@@ -152,12 +174,14 @@ class Keeping:
             loop.interval = RECOVER_EVERY
             return None
         loop.interval = min(2 * (loop.interval or RECOVER_AGAIN), RECOVER_EVERY)
+        return self._recover()
 
+    def _recover(self) -> Deferred[None]:
         def failed(failure: Failure) -> None:
             if failure.check(TemporaryFailure) is None:  # of that, the journal tells
                 log.failure("while recovering", failure)
 
-        return self._place.in_thread(self.recovery.run).addErrback(failed).addCallback(lambda _: waits_again())
+        return self._place.in_thread(self.recovery.run).addErrback(failed).addCallback(lambda _: self._waits_again())
 
 
 def _locking(settings: Settings) -> Locking:

@@ -22,7 +22,8 @@ from lanmail.delivery.senders import Senders
 from lanmail.interfaces import Greeting, MailParameters, User
 from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.locks import Locking
-from lanmail.mailbox.store import MailboxFile
+from lanmail.mailbox.store import LockedMailbox, MailboxFile
+from lanmail.mailbox.turns import Turns
 from lanmail.message import QueueIds
 from lanmail.network import Networks, Peer
 from lanmail.spool.checkpoint import Checkpoints
@@ -30,6 +31,7 @@ from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder
 from lanmail.spool.journal import Journal, Standing
 from lanmail.spool.recovery import Recovery
+from lanmail.spool.shares import Share
 from lanmail.status import DeliveryFailure
 
 NOON = 1_795_435_200.0  # 2026-11-23 12:00:00 UTC
@@ -80,6 +82,8 @@ class House:
         submission: Submission = Submission(),
         sender_logins: str | None = None,
         local_need_login: bool = False,
+        worker: Share = Share(),
+        settle_others: Callable[[LockedMailbox], None] | None = None,
         **router: Any,
     ) -> None:
         self.folder = os.path.abspath(folder)
@@ -96,11 +100,22 @@ class House:
             self.write_aliases(aliases)
         self.aliases = Aliases([self.alias_file] if aliases is not None else [], self.report, self.clock.seconds)
         self.incoming = IncomingFolder(os.path.join(self.state, "incoming"), in_thread, self.report)
-        self.journal = Journal(os.path.join(self.state, "journal-0"), self.incoming, self.report, **journal)
+        self.journal = Journal(os.path.join(self.state, worker.journal), self.incoming, self.report, **journal)
         self.journal.start()
         self.boot = SYSTEM.boot() if boot is None else boot
         self.told: list[tuple[str, str, dict[str, str | float]]] = []
-        self.checkpoints = Checkpoints(self.journal, self.mailbox_of, self.report, clock=self.clock.seconds)
+        self.turns: Turns | None = None
+        if worker.count > 1:
+            os.makedirs(os.path.join(self.state, "turns"), exist_ok=True)
+            self.turns = Turns(
+                os.path.join(self.state, "turns"),
+                worker.number,
+                lambda name: self.recovery.is_left(name),
+                sleep=lambda seconds: None,
+            )
+        self.checkpoints = Checkpoints(
+            self.journal, self.mailbox_of, self.report, clock=self.clock.seconds, settle_others=settle_others
+        )
         self.recovery = Recovery(
             self.journal, self.mailbox_of, self.checkpoints, self.report, self.tell, boot=self.boot
         )
@@ -147,7 +162,7 @@ class House:
             self.senders,
             self.accept,
             self.incoming,
-            QueueIds(wall),
+            QueueIds(wall, place=worker.place, count=worker.count),
             self.devices,
             trouble=lambda: self.journal.trouble,
             tell=self.tell,
@@ -184,6 +199,7 @@ class House:
             report=self.report,
             mend=lambda mailbox: self.recovery.mend(mailbox),
             settle=lambda mailbox: self.checkpoints.settle(mailbox),
+            turns=self.turns,
         )
 
     # the queue's part, as far as it goes here

@@ -273,6 +273,9 @@ class RememberedJournal:
             return None
         return rows[0].message, [row.recipient for row in rows if not row.standing], rows[0].content
 
+    def unfinished(self, queue_ids: Collection[str]) -> set[str]:
+        return {row.message.queue_id for row in self.rows.values() if not row.standing} & set(queue_ids)
+
     def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
         return [(row.message, [row.recipient]) for number, row in self.rows.items() if number > after][:limit]
 

@@ -7,6 +7,7 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox.locks import UNSAFE, MailboxUnsafe
+from lanmail.mailbox.turns import WithColleague
 from lanmail.queue.rounds import HELD_UP
 from lanmail.queue.schedule import Schedule
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
@@ -144,6 +145,18 @@ class FairnessTests(RunnerTestCase):
         house.delivery.locked.clear()
         house.pass_time(2, 0.05)
         self.assertEqual(house.has("ann"), ["A", "B"])
+
+    def test_where_a_colleague_has_it_nothing_is_deferred_however_long_that_takes(self) -> None:
+        for worker in (None, 2):  # at work in it; and gone, with something left to put right
+            with self.subTest(worker=worker):
+                house = House(patience=1.0)
+                house.delivery.troubles["ann"] = WithColleague("ann", worker)
+                house.accept("A", "ann")
+                house.pass_time(300, 0.25)
+                self.assertEqual((house.has("ann"), house.journal.calls.count("defer")), ([], 0))
+                house.delivery.troubles.clear()
+                house.pass_time(2, 0.25)
+                self.assertEqual(house.has("ann"), ["A"])
 
     def test_many_locked_mailboxes_take_no_thread_and_little_memory(self) -> None:
         house = House(room=1_000_000)

@@ -395,6 +395,14 @@ class QueueCommandTests(JournalTestCase):
         self.of(self.journal.flush([queue_id(2)], now=30.0))
         self.assertEqual(self.journal.waiting(), [("ann", 1, 20.0)])
 
+    def test_a_message_is_unfinished_until_every_mailbox_has_it(self) -> None:
+        self.assertEqual(self.journal.unfinished([queue_id(1), "nothing"]), {queue_id(1)})
+        self.of(self.journal.intend([intent(number) for number in self.first]))
+        self.of(self.journal.mark(self.first[1:]))
+        self.assertEqual(self.journal.unfinished([queue_id(1)]), {queue_id(1)})
+        self.of(self.journal.mark(self.first))
+        self.assertEqual(self.journal.unfinished([queue_id(1)]), set())
+
     def test_find_and_content_know_a_message_by_its_id(self) -> None:
         found = self.journal.find(queue_id(1))
         assert found is not None
