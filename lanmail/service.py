@@ -100,7 +100,7 @@ class LanMail(Service):
         for warning in warnings:
             log.warn("warning: {warning}", warning=warning)
         self._place.rights.begin().addCallback(self._guard_is_lost)
-        self._place.pool.start()
+        self._place.threads.start()
         self._people.start()
         self._keeping.start(self._post.runner.look)
         self._post.start()
@@ -149,7 +149,7 @@ class LanMail(Service):
         for number, before in signals.items():
             signal.signal(number, before)
         # Whatever a thread is at, it finishes: an append that was begun ends whole.
-        self._place.pool.stop()
+        self._place.threads.stop()
         self._place.rights.end()
         self._keeping.close()
         self._place.state.release()

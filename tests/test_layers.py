@@ -85,6 +85,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "lanmail.log_lines",
         "lanmail.driving",
+        "lanmail.threads",
         "lanmail.sending",
         "lanmail.twisted_mail",
         "lanmail.state",

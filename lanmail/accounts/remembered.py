@@ -12,6 +12,7 @@ from typing import Protocol
 
 from lanmail.accounts.login_memory import LoginMemory, LoginsHere, Proof
 from lanmail.accounts.sources import Passwords
+from lanmail.accounts.together import Together
 from lanmail.accounts.watched import State
 from lanmail.interfaces import InThread, Login, Report, User, Users
 
@@ -59,6 +60,8 @@ class RememberedLogins:
         self._memory = LoginsHere() if memory is None else memory
         self._seen: tuple[State | None, str] = (None, "")  # the state that was looked at last, and the obstacle then
         self._told = ""
+        # Many log in at once, on the hour: they look together.
+        self._looks = Together(self._look)
 
     async def user_of(self, name: str | None, password: bytes, login: Login) -> User | None:
         """Passwords. Only a right password is ever answered from memory; what is wrong takes the whole way each time."""
@@ -84,7 +87,7 @@ class RememberedLogins:
     async def _state(self) -> State | None:
         """None where it cannot be known, or is not all; then nothing is remembered, and the log says so once."""
         try:
-            state, trouble = self._seen = await self._in_thread(self._look)
+            state, trouble = await self._looks.ask()
         except OSError as error:
             trouble = f"cannot see whether {error.filename} changes: {error.strerror}"
         if trouble and trouble != self._told:
@@ -95,8 +98,12 @@ class RememberedLogins:
         self.forget()
         return None
 
-    def _look(self) -> tuple[State, str]:
+    async def _look(self) -> tuple[State, str]:
+        state, obstacle = await self._in_thread(self._look_at, *self._seen)
+        self._seen = state, obstacle
+        return state, obstacle
+
+    def _look_at(self, seen: State | None, obstacle: str) -> tuple[State, str]:
         """In a thread."""
-        seen, obstacle = self._seen
         state = self._watch.state()
-        return state, obstacle if state == seen else self._obstacle()
+        return (seen, obstacle) if seen is not None and state == seen else (state, self._obstacle())

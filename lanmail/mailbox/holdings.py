@@ -32,6 +32,11 @@ class Holdings:
         assert self._fd is not None, "there is no mailbox file"
         return self._fd
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is one to read from."""
+        return self._fd is not None
+
     def read_from(self, fd: int | None) -> None:
         """Take this descriptor (or none) in place of the last one. Only while working."""
         with self._mutex:

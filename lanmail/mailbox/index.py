@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
+from lanmail.mailbox.names import Names
 from lanmail.mailbox.scan import DOUBTED, HEADER_READ, Found, Scan
 from lanmail.mailbox.windows import Changed, read_exactly
 
@@ -27,6 +28,9 @@ SMALL = 1 << 20  # a mailbox up to this size is compared whole, and its index is
 _TICK_NS = 50_000_000
 
 _TAIL = 4 << 10
+
+# Of a large mailbox that has grown, so many places where a message began are looked at: 2 ms. Of 100,000 it would take 150.
+_GLANCES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +68,15 @@ class Stamp:
         return now_ns - self.ctime_ns > _TICK_NS
 
 
+_COLUMNS = ("starts", "lines", "gaps", "octets", "flags")
+_OBJECT = 1000  # octets of an index without messages
+
+
 class Index:
     """The messages of one mbox that POP3 shows, numbered from 1. c-client's pseudo message is not among them.
 
-    It does not change, except that identities are added. 20 octets a message, 36 with its identity.
+    It does not change, except that identities and names are added. 20 octets a message, 36 with its identity; ``weight`` is of all.
+    octets: of each message, as POP3 counts them.
     """
 
     def __init__(self, stamp: Stamp, *, settled: bool) -> None:
@@ -76,13 +85,17 @@ class Index:
         self.starts = array("Q")
         self.lines = array("H")  # octets of each `From ` line with its line end
         self.gaps = array("B")  # octets of the empty line behind each message
-        self.more = array("q")  # what each message has as POP3 counts beyond the octets of its text in the file
+        self.octets = array("Q")
         self.flags = array("B")
         self.end = 0  # of the last message
         self.awaited: int | None = None  # see scan.Scan
         self.identities = bytearray()  # of the first messages; uidl.identify adds the rest
         self.witness = b""  # digest of what must be found again when the file has grown
         self.lineage: object = object()  # what is the same in all indexes in which a number means the same message
+        self.names: Names | None = None  # of all messages, once somebody asked for them (snapshot.py)
+        # It was believed of a grown file without a look at each place where a message began: a message must be looked at
+        # before it is given out or taken out (``begins``).
+        self.glanced = False
 
     @property
     def size(self) -> int:
@@ -99,14 +112,13 @@ class Index:
         at = number - 1
         start, next_ = self.extent(number)
         text, end = start + self.lines[at], next_ - self.gaps[at]
-        return Entry(start, text, end, next_, end - text + self.more[at], self.flags[at])
+        return Entry(start, text, end, next_, self.octets[at], self.flags[at])
 
-    def octets(self) -> Iterator[int]:
-        """Of every message, in order."""
-        ends = iter(self.starts)
-        next(ends, None)
-        for start, line, gap, more in zip(self.starts, self.lines, self.gaps, self.more, strict=True):
-            yield next(ends, self.end) - gap - start - line + more
+    @property
+    def weight(self) -> int:
+        """Octets of memory, about."""
+        names = 0 if self.names is None else len(self.names.lines)
+        return _OBJECT + 20 * len(self) + len(self.identities) + names
 
     def extent(self, number: int) -> tuple[int, int]:
         """The octets of the file to take out when this message is expunged: from its `From ` line to the next one."""
@@ -125,13 +137,14 @@ class Index:
 
         Believed of a file that is unchanged, and of one that has grown where header and tail of the last message (a small
         mailbox: all of it) are as they were and a message starts exactly at the old end. In a large one a message must also begin
-        wherever one began: Dovecot moves what lies between two headers with room in them, and nothing else. Raises OSError.
+        wherever one began: Dovecot moves what lies between two headers with room in them, and nothing else. Of very many
+        messages some are looked at, all over the file; then whoever gives one out looks at that one (``glanced``). Raises OSError.
         """
         stamp = Stamp.of(stat)
         if (stamp.device, stamp.inode) != (self.stamp.device, self.stamp.inode) or stamp.size < self.size:
             return False
         if stamp == self.stamp and self.settled:
-            return True
+            return number is None or not self.glanced or self.begins(fd, number)
         grown = stamp.size > self.size
         if not grown and stamp != self.stamp and self.size > SMALL:
             return (
@@ -146,9 +159,17 @@ class Index:
             return False
         if self.size <= SMALL:
             return True
-        # A letter ends where the next one begins.
-        starts = self.starts if number is None else self.starts[number - 1 : number + 1]
-        return all(map(partial(_begins_at, fd), starts))
+        if number is not None:
+            return self.begins(fd, number)
+        return all(map(partial(_begins_at, fd), self._some_starts()))
+
+    def begins(self, fd: int, number: int) -> bool:
+        """Whether a message begins where this one did, and where the next one did: there it ends. Raises OSError."""
+        return all(_begins_at(fd, start) for start in self.starts[number - 1 : number + 1])
+
+    def _some_starts(self) -> Sequence[int]:
+        """Of up to so many messages all."""
+        return self.starts[:: -(-len(self) // _GLANCES) or 1]
 
     def without(
         self, numbers: Collection[int], fd: int, stat: os.stat_result, *, now_ns: int | None = None
@@ -161,18 +182,17 @@ class Index:
         """
         stamp, settled = _stamped(stat, now_ns)
         index = Index(stamp, settled=settled)
-        gone = 0
-        for at in range(len(self)):
-            start, next_ = self.extent(at + 1)
-            if at + 1 in numbers:
+        gone = kept = 0
+        # From one that goes to the next one, all that is kept in one stroke.
+        for number in (*sorted(numbers), len(self) + 1):
+            index._take(self, kept, number - 1, gone)
+            kept = number
+            if number <= len(self):
+                start, next_ = self.extent(number)
                 gone += next_ - start
-                continue
-            if self.flags[at] & DOUBTED:
-                return None
-            index.starts.append(start - gone)
-            for name in ("lines", "gaps", "more", "flags"):
-                getattr(index, name).append(getattr(self, name)[at])
-            index.identities += self.identity(at + 1) or b""
+        if any(flags & DOUBTED for flags in index.flags):
+            return None
+        index.glanced = self.glanced
         before = self.starts[0] if len(self) else 0
         reading = Scan(fd, stamp.size)
         if stamp.size != self.size - gone or reading.hidden() != before or reading.awaited is not None:
@@ -185,16 +205,24 @@ class Index:
         self.starts.append(found.start)
         self.lines.append(found.text - found.start)
         self.gaps.append(found.next - found.end)
-        self.more.append(found.octets - (found.end - found.text))
+        self.octets.append(found.octets)
         self.flags.append(found.flags)
         self.end = found.next
+
+    def _take(self, other: Index, begin: int, end: int, shift: int) -> None:
+        """Messages of another index (positions from 0), which stood ``shift`` octets further."""
+        self.starts.extend([start - shift for start in other.starts[begin:end]])
+        for name in _COLUMNS[1:]:
+            getattr(self, name).extend(getattr(other, name)[begin:end])
+        self.identities += other.identities[begin * IDENTITY : end * IDENTITY]
 
     def _grown(self, stamp: Stamp, *, settled: bool) -> Index:
         """A copy to which more messages can be added."""
         index = Index(stamp, settled=settled)
-        for name in ("starts", "lines", "gaps", "more", "flags", "identities"):
+        for name in (*_COLUMNS, "identities"):
             setattr(index, name, getattr(self, name)[:])
         index.end, index.awaited, index.lineage = self.end, self.awaited, self.lineage
+        index.glanced = self.glanced or (self.size > SMALL and len(self) > _GLANCES)
         return index
 
 
@@ -222,7 +250,7 @@ def refresh(fd: int, stat: os.stat_result, previous: Index | None, *, now_ns: in
     index = previous._grown(stamp, settled=settled)
     if stamp.size > previous.size:
         return _read(fd, index, previous.size)
-    index.witness = previous.witness
+    index.witness, index.names = previous.witness, previous.names
     return index
 
 

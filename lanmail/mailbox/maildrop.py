@@ -29,7 +29,7 @@ from lanmail.interfaces import (
     Users,
     nothing_to_tell,
 )
-from lanmail.mailbox.claims import Claims
+from lanmail.mailbox.claims import Claim, Claims
 from lanmail.mailbox.expunge import interrupted
 from lanmail.mailbox.holdings import Closed, Holdings
 from lanmail.mailbox.index_cache import IndexCache
@@ -103,24 +103,16 @@ class Maildrops:
 
     async def open(self, user: User) -> Maildrop:
         """Raises MaildropInUse, or a MailboxFailure: busy, unsafe, unreadable. Where there is no mailbox file it is empty."""
-        claim = self._claims.of(user.name)
-        holdings = Holdings(claim)
+        maildrop = Maildrop(user, self._mailbox(user), self._claims.of(user.name), self)
         try:
             waited = 0.0
-            while not await self._claimed(claim.take):
+            while not await self.patiently(maildrop.begin):
                 if waited >= self.claim_wait:
                     raise MaildropInUse
                 self.wanted(user)
                 waited += await self.pause()
-            # Not before: the session that had the claim leaves its index to the next one.
-            maildrop = Maildrop(user, self._mailbox(user), holdings, self)
-            try:
-                await maildrop.look()
-            except BaseException:
-                maildrop.close()
-                raise
         except BaseException:  # also where nobody waits for the login any more: a thread may be on its way to the claim
-            holdings.close()
+            maildrop.close()
             raise
         return maildrop
 
@@ -139,12 +131,6 @@ class Maildrops:
             except (TemporaryFailure, OSError) as trouble:
                 why = getattr(trouble, "detail", trouble)
                 report("warning: mailbox of {name}: an interrupted expunge is not finished: {why}", name=name, why=why)
-
-    async def _claimed(self, take: Callable[[], bool]) -> bool:
-        try:
-            return await self.in_thread(take)
-        except OSError as error:
-            raise MailboxFailure.of(error, "cannot claim a maildrop") from error
 
     # what an open maildrop needs of the house
 
@@ -166,13 +152,13 @@ class Maildrops:
 
 
 class Letters(Sequence[Letter]):
-    """The letters of a snapshot: eight octets for each, however many there are."""
+    """The letters of a snapshot: eight octets for each, however many there are. octets: of each letter, not to be changed."""
 
     def __init__(self, octets: array[int]) -> None:
-        self._octets = octets
+        self.octets = octets
 
     def __len__(self) -> int:
-        return len(self._octets)
+        return len(self.octets)
 
     @overload
     def __getitem__(self, at: int) -> Letter: ...
@@ -181,10 +167,10 @@ class Letters(Sequence[Letter]):
     def __getitem__(self, at: int | slice) -> Letter | Sequence[Letter]:
         if isinstance(at, slice):
             return [self[position] for position in range(*at.indices(len(self)))]
-        return Letter(range(1, len(self) + 1)[at], self._octets[at])
+        return Letter(range(1, len(self) + 1)[at], self.octets[at])
 
     def __iter__(self) -> Iterator[Letter]:
-        return map(Letter, count(1), self._octets)
+        return map(Letter, count(1), self.octets)
 
 
 @implementer(IMaildrop)
@@ -193,28 +179,44 @@ class Maildrop:
 
     letters: Sequence[Letter] = ()
 
-    def __init__(self, user: User, mailbox: MailboxFile, holdings: Holdings, maildrops: Maildrops) -> None:
+    def __init__(self, user: User, mailbox: MailboxFile, claim: Claim, maildrops: Maildrops) -> None:
         self.user = user
         self._path = mailbox.path
-        self._holdings = holdings
+        self._claim = claim
+        self._holdings = Holdings(claim)
         self._maildrops = maildrops
-        known = maildrops.indexes.take(mailbox.path)
-        self._snapshot = Snapshot(user.name, mailbox, holdings, known, maildrops.saved)
+        self._snapshot = Snapshot(user.name, mailbox, self._holdings, maildrops.saved)
         self._unique_ids: Sequence[str] | None = None
         self._given: tuple[int, Origin] | None = None  # the letter that was last given out, and which message it is
         self._marked: set[int] = set()  # through Twisted's interface only
-        self._closed = False
+        self._claimed = self._closed = False
 
-    async def look(self) -> None:
-        """Take the snapshot: the last step of opening."""
-        self.letters = Letters(await self._maildrops.patiently(self._snapshot.look))
+    def begin(self) -> bool:
+        """Claim the maildrop and take the snapshot; False where another session has it. In one go, since it takes a thread.
+
+        Blocks. MailboxBusy: come again.
+        """
+        try:
+            if not self._claim.take():
+                return False
+        except OSError as error:
+            raise MailboxFailure.of(error, "cannot claim a maildrop") from error
+        if not self._claimed:
+            # Not before: the session that had the claim leaves its index to the next one.
+            self._claimed = True
+            self._snapshot.know(self._maildrops.indexes.take(self._path))
+        self.letters = Letters(self._snapshot.look())
+        return True
 
     async def unique_ids(self) -> Sequence[str]:
         if self._unique_ids is None:
-            self._unique_ids = await self._maildrops.in_thread(self._name_all)
+            known = self._snapshot.names
+            self._unique_ids = await self._maildrops.patiently(self._name_all) if known is None else known
         return self._unique_ids
 
     async def text(self, number: int, body_lines: int | None = None) -> AsyncIterator[bytes]:
+        if self._snapshot.must_look_again:
+            await self._maildrops.patiently(self._snapshot.look_again)
         reading = _Reading(self._snapshot, self._holdings, number, body_lines)
         try:
             pieces = await self._maildrops.in_thread(reading.window)
@@ -288,6 +290,8 @@ class Maildrop:
     def getMessage(self, i: int) -> IO[bytes]:
         file = tempfile.SpooledTemporaryFile(WINDOW)  # noqa: SIM115  the caller closes it
         with self._holdings:
+            if self._snapshot.must_look_again:
+                self._snapshot.look_again()
             file.writelines(self._snapshot.text(self._number(i), None))
         file.seek(0)
         return file

@@ -11,10 +11,10 @@ from hashlib import blake2b
 from lanmail.mailbox.index import IDENTITY, SMALL, Index, Stamp
 
 # Changes whenever what is in an index, or the rules by which it was read, change.
-_TITLE = b"lanmail index 2 " + sys.byteorder.encode("ascii") + b"\n"
+_TITLE = b"lanmail index 3 " + sys.byteorder.encode("ascii") + b"\n"
 
-_HEAD = struct.Struct("=QQQqq?QqQI16s")
-_ARRAYS = ("starts", "lines", "gaps", "more", "flags")
+_HEAD = struct.Struct("=QQQqq??QqQI16s")
+_ARRAYS = ("starts", "lines", "gaps", "octets", "flags")
 _CHECK = 16
 _NOTHING_AWAITED = -1
 
@@ -67,6 +67,7 @@ def _written(index: Index) -> bytes:
         stamp.mtime_ns,
         stamp.ctime_ns,
         index.settled,
+        index.glanced,
         index.end,
         _NOTHING_AWAITED if index.awaited is None else index.awaited,
         len(index),
@@ -82,9 +83,11 @@ def _parse(data: bytes) -> Index:
     title, check, body = data[: len(_TITLE)], data[len(_TITLE) : len(_TITLE) + _CHECK], data[len(_TITLE) + _CHECK :]
     if title != _TITLE or blake2b(body, digest_size=_CHECK).digest() != check:
         raise ValueError("not an index, or not whole")
-    device, inode, size, mtime, ctime, settled, end, awaited, count, identified, witness = _HEAD.unpack_from(body)
+    device, inode, size, mtime, ctime, settled, glanced, end, awaited, count, identified, witness = _HEAD.unpack_from(
+        body
+    )
     index = Index(Stamp(device, inode, size, mtime, ctime), settled=settled)
-    index.end, index.witness = end, witness
+    index.end, index.witness, index.glanced = end, witness, glanced
     index.awaited = None if awaited == _NOTHING_AWAITED else awaited
     at = _HEAD.size
     for name in _ARRAYS:

@@ -9,8 +9,9 @@ from contextlib import suppress
 
 from lanmail.interfaces import MessageGone
 from lanmail.mailbox.holdings import Holdings
-from lanmail.mailbox.index import SMALL, Index, refresh
+from lanmail.mailbox.index import SMALL, Index, Stamp, refresh
 from lanmail.mailbox.locks import MailboxFailure
+from lanmail.mailbox.names import Names
 from lanmail.mailbox.origin import Origin, origin_at
 from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import LockedMailbox, MailboxFile
@@ -36,31 +37,45 @@ Adopted = Callable[[str, int, Index], Mapping[bytes, Sequence[str]]]
 class Snapshot:
     """Numbers mean what they meant at ``look``, whatever happens to the file meanwhile.
 
-    name: of the user. known: an index of the mailbox from earlier, if there is one; else ``saved`` may have one.
+    name: of the user. ``saved`` may have an index of the mailbox, where nobody tells of a newer one (``know``).
     One thing at a time; ``close`` of the holdings may come at any moment. What fails raises MailboxFailure (MailboxBusy: try
     again), or holdings.Closed.
     """
 
-    def __init__(
-        self, name: str, mailbox: MailboxFile, holdings: Holdings, known: Index | None, saved: SavedIndexes | None
-    ) -> None:
+    def __init__(self, name: str, mailbox: MailboxFile, holdings: Holdings, saved: SavedIndexes | None) -> None:
         self._name = name
         self._mailbox = mailbox
         self._holdings = holdings
         self._taken: Index | None = None
-        self._latest = known
+        self._latest: Index | None = None
         self._saved = saved
-        self._remembered = _state(known)
+        self._remembered: tuple[int, int] | None = None
+        self._doubted = False
         self._numbers: Sequence[int | None] | None = None  # in the latest index, by ours; None while they are the same
+
+    def know(self, index: Index | None) -> None:
+        """Before the first look: an index of the mailbox from earlier, if there is one."""
+        self._latest = index
+        self._remembered = _state(index)
 
     @property
     def latest(self) -> Index | None:
-        """The newest index of the file, for the next session."""
-        return self._latest
+        """The newest index of the file, for the next session. None where there is none that it may believe."""
+        return None if self._doubted else self._latest
 
     def look(self) -> array[int]:
-        """Take the snapshot; the octets of each letter. No mailbox file is an empty one."""
+        """Take the snapshot; the octets of each letter, not to be changed. No mailbox file is an empty one.
+
+        A mailbox that is as it was under the lock when somebody looked last is neither locked nor opened: most sessions only ask
+        whether there is something new.
+        """
         with self._holdings:
+            known = self._latest
+            if known is not None and known.settled:
+                there = self._mailbox.glance()
+                if there is not None and Stamp.of(there) == known.stamp:
+                    self._taken = known
+                    return known.octets
             try:
                 locked = self._mailbox.lock(create=False)
             except FileNotFoundError:
@@ -71,7 +86,12 @@ class Snapshot:
                     self._latest = self._saved.load(self._name)
                     self._remembered = _state(self._latest)
                 self._latest = self._taken = self._read(locked)
-            return array("Q", self._taken.octets())
+            return self._taken.octets
+
+    @property
+    def must_look_again(self) -> bool:
+        """Nothing was opened yet, and no letter can be read before ``look_again``."""
+        return self._taken is not None and not self._holdings.has_file
 
     def look_again(self) -> None:
         """Find the letters in the file as it is now."""
@@ -84,19 +104,31 @@ class Snapshot:
             with locked:
                 self._renew(locked)
 
-    def unique_ids(self, adopted: Adopted) -> list[str]:
+    @property
+    def names(self) -> Names | None:
+        """What ``unique_ids`` gives, where it is known already. Does not block."""
+        return None if self._taken is None else self._taken.names
+
+    def unique_ids(self, adopted: Adopted) -> Names:
         """The UIDL of every letter."""
         with self._holdings:
-            if self._taken is None:
-                return []
+            taken = self._taken
+            if taken is None or taken.names is not None:
+                return self.names or Names(b"")
+            if not self._holdings.has_file:
+                self.look_again()
+            if not self._holdings.has_file:
+                raise MailboxFailure(f"{self._mailbox.path} was removed before its letters were named", _REWRITTEN)
             for _ in range(TRIES):
                 try:
-                    older = adopted(self._name, self._holdings.fd, self._taken)
-                    return unique_ids(self._holdings.fd, self._taken, older)
+                    older = adopted(self._name, self._holdings.fd, taken)
+                    taken.names = Names.of(unique_ids(self._holdings.fd, taken, older))
+                    return taken.names
                 except Changed:
                     continue
                 except OSError as error:
                     raise self._failure(error) from error
+            self._doubted = True
             raise MailboxFailure(f"{self._mailbox.path} was rewritten while its letters were being named", _REWRITTEN)
 
     def text(self, number: int, body_lines: int | None) -> Iterator[bytes]:
@@ -124,6 +156,11 @@ class Snapshot:
                     raise MailboxFailure(
                         f"{self._mailbox.path} was rewritten; what to delete is not certain", _REWRITTEN
                     )
+                if index.glanced and not all(index.begins(locked.fd, there) for there, _ in found):
+                    self._doubted = True
+                    raise MailboxFailure(
+                        f"{self._mailbox.path} was rewritten; what to delete is not certain", _REWRITTEN
+                    )
                 origins = _origins(locked, index, (there for there, _ in found)) if told else []
                 if found:
                     locked.take_out(_joined(index.extent(there) for there, _ in found))
@@ -136,16 +173,16 @@ class Snapshot:
     @property
     def has_news(self) -> bool:
         """Whether ``remember`` has something to write that was not known before."""
-        return self._saved is not None and _state(self._latest) != self._remembered
+        return self._saved is not None and _state(self.latest) != self._remembered
 
     def remember(self) -> None:
         """Keep the index on disk, where that spares reading a large mailbox again after a restart."""
         with self._holdings:
-            if self._saved is not None and self._latest is not None:
-                self._remembered = _state(self._latest)
+            if self._saved is not None and (latest := self.latest) is not None:
+                self._remembered = _state(latest)
                 # A cache that cannot be written costs time, and no more.
                 with suppress(OSError):
-                    self._saved.keep(self._name, self._latest)
+                    self._saved.keep(self._name, latest)
 
     # within
 

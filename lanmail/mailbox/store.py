@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -66,6 +67,19 @@ class MailboxFile:
         self._mend = mend
         self._settle = settle
         self._turns = turns
+
+    def glance(self) -> os.stat_result | None:
+        """What stands at the path, where that is a file of the owner's with one name: without a lock, and nothing is opened. Else None.
+
+        Whoever finds it as it was under the lock (index.Stamp: its change time says also whose it is, and how many names it has) has no
+        need of the lock. Blocks, on a disk alone.
+        """
+        try:
+            there = os.lstat(self.path)
+        except OSError:
+            return None
+        safe = stat.S_ISREG(there.st_mode) and there.st_nlink == 1 and there.st_uid == self._owner.uid
+        return there if safe else None
 
     def lock(self, *, create: bool) -> LockedMailbox:
         """Try once, never wait. Raises MailboxBusy; MailboxUnsafe; MailboxFailure; FileNotFoundError, only where not ``create``.

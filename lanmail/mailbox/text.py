@@ -64,7 +64,7 @@ class _Watch:
         self._fd = fd
         self._index = index
         self._number = number
-        self._believed: Stamp | None = index.stamp if index.settled else None
+        self._believed: Stamp | None = index.stamp if index.settled and not index.glanced else None
 
     def look(self) -> None:
         """Raises _Moved, Changed."""

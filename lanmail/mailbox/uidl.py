@@ -24,6 +24,8 @@ def identify(fd: int, index: Index) -> None:
     window = Window(fd, index.size)
     found = bytearray()
     for number in range(known + 1, len(index) + 1):
+        if index.glanced and not index.begins(fd, number):
+            raise Changed
         found += _identity(window, index.entry(number))
     # What moved meanwhile stands elsewhere now.
     if not index.holds(fd, os.fstat(fd)):
@@ -38,26 +40,28 @@ def unique_ids(fd: int, index: Index, adopted: Mapping[bytes, Sequence[str]]) ->
     adopted: from content identity to the UIDLs that an older server gave its copies, in the order of the file.
     """
     identify(fd, index)
-    copies: Counter[bytes] = Counter()
-    identities = [bytes(index.identities[at : at + IDENTITY]) for at in range(0, len(index) * IDENTITY, IDENTITY)]
+    digits = index.identities.hex()
+    names = [digits[at : at + 2 * IDENTITY] for at in range(0, len(digits), 2 * IDENTITY)]
+    if not adopted and len(set(names)) == len(names):  # nearly always
+        return names
+    copies: Counter[str] = Counter()
     # A name that an older server gave looks in no way like ours, unless somebody took pains. It stays taken when its message is
     # gone: what had to make way for it would otherwise be renamed.
     taken = {name for older in adopted.values() for name in older}
-    names = []
-    for identity in identities:
+    for at, identity in enumerate(names):
         copies[identity] += 1
-        old = adopted.get(identity, ())
+        old = adopted.get(bytes.fromhex(identity), ())
         if copies[identity] <= len(old):
-            names.append(old[copies[identity] - 1])
+            names[at] = old[copies[identity] - 1]
             continue
         while (name := _name(identity, copies[identity])) in taken:
             copies[identity] += 1
-        names.append(name)
+        names[at] = name
     return names
 
 
-def _name(identity: bytes, copy: int) -> str:
-    return identity.hex() if copy == 1 else f"{identity.hex()}-{copy}"
+def _name(identity: str, copy: int) -> str:
+    return identity if copy == 1 else f"{identity}-{copy}"
 
 
 def find_again(fd: int, old: Index, new: Index) -> list[int | None]:

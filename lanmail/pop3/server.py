@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -22,8 +22,8 @@ from lanmail.accounts.credentials import LoginCredentials
 from lanmail.admission import Admission
 from lanmail.anvil import UNLIMITED, Anvil
 from lanmail.connections import STOP_LIMIT, Connections
-from lanmail.interfaces import IMaildrop, Login, MessageGone, Torn, User
-from lanmail.mailbox.maildrop import MaildropInUse
+from lanmail.interfaces import IMaildrop, Letter, Login, MessageGone, Torn, User
+from lanmail.mailbox.maildrop import Letters, MaildropInUse
 from lanmail.maillog import Logger
 from lanmail.network import Peer
 from lanmail.pop3.events import Authenticate, Commit, Event, ListScan, ListUids, Retrieve, StartTls, TellUid
@@ -186,14 +186,21 @@ class LanPOP3(pop3.POP3):
         self.mbox = mailbox if IMaildrop.providedBy(mailbox) else StockMaildrop(mailbox, event.username)
         self.user = told["user"] = self.mbox.user.name
         log.info("login: user=<{user}>, method={method}, rip={rip}", **told)
+        octets = await self._octets(self.mbox.letters)
+        self._left = len(octets)
+        self.session.logged_in(octets)
+
+    async def _octets(self, letters: Sequence[Letter]) -> Sequence[int]:
+        """Of each letter."""
+        if isinstance(letters, Letters):
+            return letters.octets
         octets = array("Q")
-        letters = iter(self.mbox.letters)
-        while counted := [letter.octets for letter in islice(letters, _SLICE)]:
+        each = iter(letters)
+        while counted := [letter.octets for letter in islice(each, _SLICE)]:
             octets.extend(counted)
             if len(counted) == _SLICE:
                 await self._let_others()
-        self._left = len(octets)
-        self.session.logged_in(octets)
+        return octets
 
     async def _tell_uids(self, event: ListUids | TellUid) -> None:
         try:

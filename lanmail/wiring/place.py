@@ -7,13 +7,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from lanmail.config.parameters import Settings
 from lanmail.interfaces import Alone, IColleagues
 from lanmail.maillog import Logger
 from lanmail.state import StateFolder
+from lanmail.threads import Threads
 from lanmail.wiring.counting import Counting, CountingHere
 from lanmail.wiring.rights import Rights
 
@@ -52,11 +51,11 @@ class Place:
         self.reactor = reactor
         self.colleagues: IColleagues = colleagues or Alone()
         self.counting: Counting = tables or CountingHere()
-        self.pool = ThreadPool(0, THREADS, "lanmail")
+        self.threads = Threads(reactor, THREADS, "lanmail")
 
     def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """interfaces.InThread."""
-        return deferToThreadPool(self.reactor, self.pool, work, *args, **kwargs)
+        return self.threads.run(work, *args, **kwargs)
 
     def sleep(self, seconds: float) -> Deferred[None]:
         """interfaces.Sleep."""

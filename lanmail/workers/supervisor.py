@@ -115,7 +115,7 @@ class Supervisor(Service):
         for warning in self._warnings:
             log.warn("warning: {warning}", warning=warning)
         self._place.rights.begin().addCallback(self._cannot_go_on)
-        self._place.pool.start()
+        self._place.threads.start()
         if self._output is not None:
             self._output.start(reactor)
         signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(self.reload))
@@ -147,7 +147,7 @@ class Supervisor(Service):
                 limit.cancel()
         for number, before in signals.items():
             signal.signal(number, before)
-        self._place.pool.stop()
+        self._place.threads.stop()
         self._births.stop()
         self._place.rights.end()
         self._place.state.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from hypothesis import given, settings
@@ -23,11 +23,13 @@ from lanmail.mailbox import snapshot as snapshot_module
 from lanmail.mailbox.claims import Claims
 from lanmail.mailbox.disk import SystemDisk
 from lanmail.mailbox.holdings import Closed
-from lanmail.mailbox.index_cache import IndexCache
+from lanmail.mailbox.index import Index, Stamp
+from lanmail.mailbox.index_cache import LARGEST_LISTING, IndexCache
 from lanmail.mailbox.locks import Locking, MailboxBusy, MailboxFailure
 from lanmail.mailbox.maildrop import CLAIM_PATIENCE, LOCK_PATIENCE, Maildrop, MaildropInUse, Maildrops
+from lanmail.mailbox.names import Names
 from lanmail.mailbox.saved_index import SavedIndexes
-from lanmail.mailbox.store import MailboxFile
+from lanmail.mailbox.store import LockedMailbox, MailboxFile
 
 T = TypeVar("T")
 FROM = b"From julien@iscb-corporation.com Fri Nov 21 15:42:42 2003\n"
@@ -58,7 +60,7 @@ class House:
         self.maildrops = Maildrops(
             self.mailbox,
             Claims(self.claims),
-            IndexCache(1000),
+            IndexCache(1_000_000),
             in_thread=self.in_thread,
             sleep=lambda seconds: deferLater(self.clock, seconds),
             dice=lambda: 0.5,
@@ -464,15 +466,21 @@ class ClosingTests(WithHouse):
 
     def test_a_login_that_nobody_waits_for_any_more_leaves_no_claim(self) -> None:
         self.house.write(message("one"))
-        for hops in range(2):  # on its way to the claim; on its way to the mailbox
-            self.house.waiting = []
+        self.house.waiting = []  # it is on its way to the claim
+        opening = _started(self.house.maildrops.open(self.house.user))
+        opening.cancel()
+        self.failureResultOf(opening, CancelledError)
+        self.house.run_threads()
+        self.assertTrue(self.free())
+
+    def test_nor_does_one_that_has_the_claim_and_waits_for_another_programs_lock(self) -> None:
+        self.house.write(message("one"))
+        with open(self.house.path + ".lock", "x"):
             opening = _started(self.house.maildrops.open(self.house.user))
-            for _ in range(hops):
-                self.house.run_threads()
-            opening.cancel()
-            self.failureResultOf(opening, CancelledError)
-            self.house.run_threads()
-            self.assertTrue(self.free())
+        self.assertFalse(self.free())
+        opening.cancel()
+        self.failureResultOf(opening, CancelledError)
+        self.assertTrue(self.free())
 
     def test_a_login_that_fails_leaves_no_claim(self) -> None:
         os.symlink("/etc/passwd", self.house.path)
@@ -554,10 +562,83 @@ class IndexCacheTests(WithHouse):
         self.assertEqual(len(maildrop.letters), 2)
 
     def test_the_longest_unused_is_forgotten_when_there_are_too_many(self) -> None:
-        cache = IndexCache(10)
-        indexes: Iterable[Any] = [range(4) for _ in range(3)]
+        indexes = [Index(Stamp(0, 0, 0, 0, 0), settled=True) for _ in range(3)]
+        cache = IndexCache(5 * indexes[0].weight // 2)
         for name, index in zip("abc", indexes, strict=True):
             cache.keep(name, index)
         self.assertEqual([cache.take(name) is None for name in "abc"], [True, False, False])
-        cache.keep("big", range(11))  # type: ignore[arg-type]
+        big = indexes[0]
+        big.identities += bytes(5000)
+        cache.keep("big", big)
         self.assertIsNone(cache.take("big"))
+
+    def test_a_listing_is_remembered_unless_it_is_large(self) -> None:
+        cache = IndexCache()
+        index = Index(Stamp(0, 0, 0, 0, 0), settled=True)
+        for lines, kept in (b"1 a\r\n", True), (b"x" * (LARGEST_LISTING + 1), False):
+            index.names = Names(lines)
+            cache.keep("nel", index)
+            self.assertEqual(index.names is not None, kept)
+
+
+class LookTests(WithHouse):
+    """A mailbox that is as it was is neither locked nor opened."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(index_module, "_TICK_NS", -(10**18))  # as if the mailbox had been left alone for a while
+        self.locked = 0
+        lock = MailboxFile.lock
+
+        def counting(mailbox: MailboxFile, *, create: bool) -> LockedMailbox:
+            self.locked += 1
+            return lock(mailbox, create=create)
+
+        self.patch(MailboxFile, "lock", counting)
+        maildrop = self.opened(message("one"), message("two"))
+        self.names = list(self.now(maildrop.unique_ids()))
+        maildrop.close()
+        self.locked = 0
+
+    def test_a_poll_of_an_unchanged_mailbox_takes_no_lock(self) -> None:
+        maildrop = self.opened()
+        self.assertEqual([letter.octets for letter in maildrop.letters], [len(wire("one")), len(wire("two"))])
+        self.assertEqual(list(self.now(maildrop.unique_ids())), self.names)
+        self.assertEqual(self.now(maildrop.commit(frozenset())), 2)
+        self.assertEqual(self.locked, 0)
+
+    def test_a_letter_can_be_read_and_deleted_all_the_same(self) -> None:
+        maildrop = self.opened()
+        self.assertEqual(self.text(maildrop, 2), wire("two"))
+        self.assertEqual(self.now(maildrop.commit(frozenset((1,)))), 1)
+        self.assertEqual(self.house.read(), message("two"))
+        maildrop.close()
+        other = self.opened()
+        self.assertEqual(other.getMessage(0).read(), wire("two"))
+
+    def test_what_was_rewritten_between_the_look_and_the_reading_is_found_again_by_its_name(self) -> None:
+        maildrop = self.opened()
+        self.house.write(message("new"), message("two"))
+        self.assertEqual(self.text(maildrop, 2), wire("two"))
+        self.failure(maildrop.text(1).__anext__(), MessageGone)
+
+    def test_whatever_was_done_to_the_file_it_is_locked_and_judged_again(self) -> None:
+        for change in (
+            lambda: self.house.deliver(message("three")),
+            lambda: os.chmod(self.house.path, 0o600),
+            lambda: os.utime(self.house.path, (1, 1)),
+        ):
+            locked = self.locked
+            change()
+            self.opened().close()
+            self.assertEqual(self.locked, locked + 1)
+        os.link(self.house.path, self.house.path + ".other")
+        self.failure(self.house.maildrops.open(self.house.user), MailboxFailure)
+
+    def test_names_that_are_not_known_yet_are_made_under_the_lock(self) -> None:
+        index = self.house.maildrops.indexes.take(self.house.path)
+        assert index is not None
+        index.names, index.identities = None, bytearray()
+        self.house.maildrops.indexes.keep(self.house.path, index)
+        self.assertEqual(list(self.now(self.opened().unique_ids())), self.names)
+        self.assertEqual(self.locked, 1)

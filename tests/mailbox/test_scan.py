@@ -25,7 +25,7 @@ class ScanTest(SynchronousTestCase):
                 now = index(fd)
                 theirs = second_reader.read(content)
                 self.assertEqual(entries(now), [(m.start, m.text, m.end, m.next, len(m.wire)) for m in theirs])
-                self.assertEqual(list(now.octets()), [len(m.wire) for m in theirs])
+                self.assertEqual(list(now.octets), [len(m.wire) for m in theirs])
                 self.assertEqual([text(fd, now, n) for n in range(1, len(now) + 1)], [m.wire for m in theirs])
         finally:
             windows.WINDOW = whole

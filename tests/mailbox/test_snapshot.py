@@ -81,7 +81,9 @@ class SnapshotTests(SynchronousTestCase):
         holdings = Holdings(claim)
         self.addCleanup(holdings.close)
         self.holdings = holdings
-        return Snapshot("nel", mailbox, holdings, known, saved)
+        snapshot = Snapshot("nel", mailbox, holdings, saved)
+        snapshot.know(known)
+        return snapshot
 
     def write(self, data: bytes) -> None:
         with open(self.path, "wb") as file:

@@ -170,7 +170,7 @@ class Spool(RuleBasedStateMachine):
         claims = os.path.join(self.house.state, "claims")
         os.makedirs(claims, exist_ok=True)
         holdings = Holdings(Claims(claims).of(name))
-        snapshot = Snapshot(name, self.house.mailbox_of(user(name)), holdings, None, None)
+        snapshot = Snapshot(name, self.house.mailbox_of(user(name)), holdings, None)
         book = self.books[name]
         tokens: list[str] = []
         try:

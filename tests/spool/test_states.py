@@ -495,7 +495,7 @@ class StateTests(LifeTestCase):
     def delete_the_second(house: House) -> None:
         claims = os.path.join(house.state, "claims")
         os.makedirs(claims, exist_ok=True)
-        snapshot = Snapshot("ann", house.mailbox_of(user("ann")), Holdings(Claims(claims).of("ann")), None, None)
+        snapshot = Snapshot("ann", house.mailbox_of(user("ann")), Holdings(Claims(claims).of("ann")), None)
         snapshot.look()
         snapshot.expunge(frozenset((2,)))
 
