@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from lanmail.status import Status
 from lanmail.wire.sasl import MECHANISMS
@@ -53,6 +54,7 @@ NON_SMTP = Status(221, "2.7.0", "Error: I can break rules, too. Goodbye.")
 BROKEN = Status(451, "4.3.0", "Error: something went wrong here, try again later")
 
 
+@lru_cache(maxsize=64)
 def offers(hostname: str, size_limit: int, terms: Terms) -> bytes:
     """What EHLO is answered: our name, and what we can."""
     words = [hostname, "PIPELINING", f"SIZE {size_limit}" if size_limit else "SIZE", "VRFY"]

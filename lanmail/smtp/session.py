@@ -77,20 +77,6 @@ class SmtpSession(Conversation[Event]):
         self._junk = 0
         self._failed_logins = 0
         self._secret = False  # a client that does not listen may say passwords where a command should stand
-        self._verbs: dict[str, Callable[[bytes], Event | Turn]] = {
-            "HELO": self._helo,
-            "EHLO": self._ehlo,
-            "AUTH": self._auth,
-            "STARTTLS": self._starttls,
-            "MAIL": self._mail,
-            "RCPT": self._rcpt,
-            "DATA": self._data,
-            "RSET": self._rset,
-            "NOOP": self._noop,
-            "VRFY": self._vrfy,
-            "HELP": self._help,
-            "QUIT": self._quit,
-        }
 
     # answers
 
@@ -241,7 +227,7 @@ class SmtpSession(Conversation[Event]):
             return self._unknown(replies.LINE_TOO_LONG)
         verb, argument = grammar.split_command(line)
         self._secret = self._secret or verb == "AUTH"
-        understand = self._verbs.get(verb)
+        understand = _VERBS.get(verb)
         if understand is None:
             return self._not_a_command(verb, line)
         self._verb = verb
@@ -253,7 +239,7 @@ class SmtpSession(Conversation[Event]):
             if self._junk > self._limits.junk_command_limit:
                 self._errors += 1
         try:
-            return understand(argument)
+            return understand(self, argument)
         except grammar.Malformed as malformed:
             if verb in ("MAIL", "RCPT"):
                 self._story.bad_address(verb, argument)
@@ -464,3 +450,20 @@ class SmtpSession(Conversation[Event]):
         mail = asked if isinstance(asked, Mail) else self._transaction and self._transaction.mail
         recipient = asked.address if isinstance(asked, Recipient) else None
         self._story.refused(self._verb, status, mail.sender if mail else None, recipient, self.greeting)
+
+
+# Of the class and not of each connection: thousands of them may be open, and say nothing.
+_VERBS: dict[str, Callable[[SmtpSession, bytes], Event | Turn]] = {
+    "HELO": SmtpSession._helo,
+    "EHLO": SmtpSession._ehlo,
+    "AUTH": SmtpSession._auth,
+    "STARTTLS": SmtpSession._starttls,
+    "MAIL": SmtpSession._mail,
+    "RCPT": SmtpSession._rcpt,
+    "DATA": SmtpSession._data,
+    "RSET": SmtpSession._rset,
+    "NOOP": SmtpSession._noop,
+    "VRFY": SmtpSession._vrfy,
+    "HELP": SmtpSession._help,
+    "QUIT": SmtpSession._quit,
+}
