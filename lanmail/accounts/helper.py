@@ -1,8 +1,8 @@
 """The program that the guard's helper processes run: one request at a time, answered, until the channel closes.
 
 What may hang or crash happens here: PAM's modules, the name service, and users' homes. It is started by its path, not as a part of
-lanmail, and imports next to nothing: it is quick to start (so a killed one is quick to replace) and small. The guard
-imports it too, for the frames.
+lanmail, or as a copy of the guard's parent, and imports next to nothing: it is quick to start (so a killed one is quick to replace) and
+small. The guard imports it too, for the frames.
 
 A frame is four octets of length (network order), one octet of kind, and fields, each behind two octets of length.
 """
@@ -82,6 +82,19 @@ def parts(body: bytes | bytearray | memoryview) -> tuple[bytes, list[bytes]]:
         fields.append(bytes(octets[position : position + length]))
         position += length
     return bytes(octets[:1]), fields
+
+
+def load_pam(folder: str) -> None:
+    """Read python-pam's program, for the copies of this process that will ask PAM; PAM's own library is loaded by each of them.
+
+    Where it cannot be read, they say so.
+    """
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        import pam  # noqa: F401
+    except Exception:  # noqa: S110
+        pass
 
 
 class Pam:
@@ -396,7 +409,7 @@ def main(arguments: list[str]) -> int:
     try:
         pam = None
         if service:
-            sys.path.append(folder)
+            load_pam(folder)
             pam = Pam(service.encode())
         _serve(pam, float(limit[0]) if limit else 0)  # until the channel ends
     except EOFError:

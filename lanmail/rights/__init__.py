@@ -6,6 +6,6 @@ its helpers     opener: mailboxes, and files whose paths were fixed. signer: our
 the service     starting: the parent, started. launching: helpers for the event loop. asking: for threads. openers: mailboxes through it.
 giving it up    privileges: for good. handover: what an earlier root left in our folder.
 
-What runs as root (parent, opener, signer and what they import) is started by its path and without site-packages, so it needs
+What runs as root (parent, opener, signer and what they import) is one program, started by its path and without site-packages, so it needs
 the standard library and few of our modules.
 """

@@ -9,12 +9,8 @@ import errno
 import os
 import signal
 import socket
-import sys
 import threading
 from dataclasses import dataclass
-
-if __name__ == "__main__":
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from lanmail.accounts import helper
 from lanmail.accounts.helper import Names
@@ -140,7 +136,3 @@ def main(arguments: list[str]) -> int:
         return 0
     except (Noise, BadDuties, OSError):
         return 1
-
-
-if __name__ == "__main__":
-    os._exit(main(sys.argv[1:]))

@@ -10,19 +10,22 @@ its fellow is closed, and the helpers that were asked for there end; nothing els
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 if __name__ == "__main__":  # by its path, without site-packages: our own modules are beside it
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from lanmail.accounts import helper
-from lanmail.rights import channel
+from lanmail.memory import share_arenas
+from lanmail.rights import channel, opener, signer
 from lanmail.rights.channel import Frame, Noise
 from lanmail.rights.duties import BadDuties, Duties
 
@@ -43,7 +46,7 @@ PASSWORDS, NAMES, HOMES = b"passwords", b"names", b"homes"
 OPENER, SIGNER = b"opener", b"signer"
 """Helpers of opener.py and signer.py, whose channel is of packets. The first frame on it is their duties, from here."""
 
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _CHANNEL_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _SEND_LIMIT = 5.0  # seconds; what is sent fits into the socket unless nobody reads for a thousand frames
 _WORKER_SEND_LIMIT = 1.0  # of one that is not the first: the others wait meanwhile
@@ -180,17 +183,17 @@ class Parent:
         if kind in (PASSWORDS, NAMES, HOMES):
             service = duties.pam_service if kind == PASSWORDS else ""
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            program, arguments = helper.__file__, [service, duties.pam_folder, seconds]
+            program, arguments = helper.main, [service, duties.pam_folder, seconds]
         elif kind in (OPENER, SIGNER):
             ours, theirs = channel.pair()
-            program, arguments = os.path.join(os.path.dirname(__file__), f"{kind.decode()}.py"), [seconds]
+            program, arguments = opener.main if kind == OPENER else signer.main, [seconds]
         else:
             raise Noise("no such helper")
         with ours:
             try:
                 if kind in (OPENER, SIGNER):
                     channel.send(theirs, DUTIES, duties.text())
-                pid = _spawn(ours.fileno(), program, arguments)
+                pid = _fork(kind, ours.fileno(), program, arguments)
             except BaseException:
                 theirs.close()
                 raise
@@ -227,19 +230,29 @@ def _number(field: bytes) -> int:
     return int(field)
 
 
-def _spawn(fd: int, program: str, arguments: list[str]) -> int:
-    """A helper that inherits nothing but its channel. Its pid."""
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-I", "-S", program, *arguments],
-        _ENVIRONMENT,
-        file_actions=[
-            # 0, 1 and 2 are /dev/null, as ours. Both descriptors that the programs know lead to the one channel.
-            (os.POSIX_SPAWN_DUP2, fd, helper.REQUESTS),
-            (os.POSIX_SPAWN_DUP2, helper.REQUESTS, helper.ANSWERS),
-        ],
-        setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE],
-    )
+def _fork(kind: bytes, fd: int, program: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """A helper that has nothing of ours but its channel. Its pid.
+
+    It is a copy of this process and not a fresh one: four interpreters that have each read the same modules take 29 MB, one and its copies
+    13, and a copy is there in a millisecond. It can be one, since there is nothing here to be copied: no thread, no secret, no word
+    that anybody said but numbers.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        # 0, 1 and 2 are /dev/null, as ours. Both descriptors that the programs know lead to the one channel.
+        os.dup2(fd, helper.REQUESTS)
+        os.dup2(helper.REQUESTS, helper.ANSWERS)
+        os.closerange(helper.ANSWERS + 1, os.sysconf("SC_OPEN_MAX"))
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        with open("/proc/self/comm", "wb") as name:  # for ps and top, where all would be called alike
+            name.write(b"lanmail-" + kind)
+        status = program(arguments)
+    finally:
+        os._exit(status)
 
 
 def main(arguments: list[str]) -> int:
@@ -249,8 +262,9 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # We end with our channel. Told to end with the service, we would be gone before it has finished with us.
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    for each in _SIGNALS:
         signal.signal(each, signal.SIG_IGN)
+    share_arenas()
     loop, threads = (socket.socket(fileno=int(number)) for number in arguments)
     for sock in (loop, threads):
         sock.set_inheritable(False)
@@ -261,6 +275,11 @@ def main(arguments: list[str]) -> int:
             raise Noise("no duties")
         duties = Duties.of(first.fields[0])
         channel.send(loop, READY)
+        if duties.pam_service:
+            helper.load_pam(duties.pam_folder)
+        # What is there now is never looked through, neither here nor in a copy, and so stays in memory once.
+        gc.collect()
+        gc.freeze()
         Parent(loop, threads, duties).serve()
     except EOFError:
         return 0

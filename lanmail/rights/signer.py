@@ -14,9 +14,6 @@ import socket
 import sys
 import threading
 
-if __name__ == "__main__":
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-
 from lanmail.accounts import helper
 from lanmail.rights import channel
 from lanmail.rights.channel import Noise
@@ -63,7 +60,3 @@ def main(arguments: list[str]) -> int:
     except (EOFError, Noise, BadDuties, OSError):
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    os._exit(main(sys.argv[1:]))

@@ -41,9 +41,9 @@ def children(pid: int) -> list[int]:
 
 
 def program(pid: int) -> bytes:
-    """What a process runs; nothing where it has ended."""
+    """What a process is called; nothing where it has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/comm").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
 
@@ -158,7 +158,7 @@ class ExperimentTests(TestCase):
         self.assertEqual((root.uids, root.threads), ((0,) * 4, 1))
         wait_for(lambda: sockets(guard) == 2, str)  # its channels; and for a moment that of a helper it starts
         helpers = [
-            pid for pid in children(guard) if b"signer.py" not in (program(pid) or b"signer.py")
+            pid for pid in children(guard) if b"signer" not in (program(pid) or b"signer")
         ]  # which has just ended
         self.assertGreaterEqual(len(helpers), 4)
         for helper in helpers:

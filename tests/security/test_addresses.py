@@ -60,7 +60,7 @@ class ShellTests(SynchronousTestCase):
             path for path, name in said if name.startswith(("subprocess.", "os.exec", "os.spawn", "os.posix_spawn"))
         }
         twisted = {path for path, name in said if name.endswith((".spawnProcess", ".getProcessOutput"))}
-        self.assertLessEqual(starts | twisted, {"starting.py", "guard.py", "helper.py", "parent.py"})
+        self.assertLessEqual(starts | twisted, {"starting.py", "guard.py", "births.py"})
 
 
 class AddressTests(SynchronousTestCase):
