@@ -14,11 +14,12 @@ import click
 
 from lanmail.admin.owner import NotAllowed, become_owner
 from lanmail.config.parameters import Settings
-from lanmail.interfaces import Tell
+from lanmail.interfaces import Tell, nothing_to_say
 from lanmail.maillog import printable
 from lanmail.queue.clock import QueueClock
 from lanmail.queue.desk import Desk, Found
 from lanmail.queue.questions import Question
+from lanmail.spool.adoption import adopt
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.history import History
 from lanmail.spool.incoming import IncomingFolder
@@ -52,6 +53,8 @@ def journal_asked(settings: Settings) -> Iterator[Callable[[Question], Iterator[
             become_owner(folder)
         incoming = IncomingFolder(state.folder("incoming"), _here, _say)
         open_now.callback(incoming.close)
+        # What the next start would do; then there is one journal to ask, whoever wrote what waits.
+        adopt(folder, nothing_to_say)
         journal = Journal(os.path.join(folder, JOURNAL), incoming, _say)
         open_now.callback(journal.close)
         journal.start()

@@ -19,6 +19,7 @@ from lanmail.queue.bounce import Reports
 from lanmail.queue.clock import QueueClock
 from lanmail.queue.control import ControlSocket
 from lanmail.queue.desk import Desk
+from lanmail.queue.far import Window
 from lanmail.queue.runner import Runner
 from lanmail.queue.schedule import Schedule
 from lanmail.queue.troubles import Troubles
@@ -79,6 +80,7 @@ class Post:
             wall=time.time,
         )
         desk = Desk(self.runner, place.in_thread, queue_clock.seconds, time.time)
+        self._window = Window(place.colleagues, desk, reactor)
         owner = place.rights.owner
         # Where there are several processes, one is asked for all of them.
         alone = place.colleagues.number == 0

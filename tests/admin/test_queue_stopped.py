@@ -117,6 +117,14 @@ class StoppedTests(SynchronousTestCase):
         )
         self.assertIn(f"\n*** MESSAGE {TWO} ***\nSubject: two\n", output)
 
+    def test_what_several_workers_left_is_one_queue(self) -> None:
+        self.as_a_service(self.two_messages)
+        os.rename(self.state / JOURNAL, self.state / "journal-2")
+        status, output = self.run_it("list")
+        self.assertEqual((status, output.splitlines()[-1]), (0, "-- 5 Kbytes in 2 Requests."), output)
+        self.assertEqual(self.run_it("delete", ONE), (0, "Deleted: 1 message\n"))
+        self.assertEqual([name for name in os.listdir(self.state) if "-2" in name], [])
+
     def test_what_is_done_is_there_for_the_next_one(self) -> None:
         self.as_a_service(self.two_messages)
         self.assertEqual(self.run_it("hold", ONE), (0, "Placed on hold: 1 message\n"))
