@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,8 +16,9 @@ from collections.abc import Callable
 from bench import fetching, incoming, whole
 from bench.figures import SHOWN, Results, figure, problems, shown, table
 from bench.generator import Result
+from bench.goals import page, verdicts
 from bench.machine import Quiet
-from bench.surroundings import GROUPS, HERE, machine, missing, stop_servers_at_the_end
+from bench.surroundings import GROUPS, HERE, machine, missing, stop_servers_at_the_end, workers
 from bench.target import Broken, Target
 
 # The workload, and what it needs: SMTP, POP3.
@@ -55,6 +57,7 @@ class Comparison:
     def __init__(self, targets: list[Target], scale: float, tries: int, patience: float, until: float) -> None:
         self.targets, self.scale, self.tries, self.patience, self.until = targets, scale, tries, patience, until
         self.data: Results = {target.name: collections.defaultdict(list) for target in targets}
+        self.failed_starts: collections.Counter[str] = collections.Counter()
         self.quiet = Quiet()
         # Whoever polls users in turn meets no busy mailbox and no cold one. So it is the same for everybody, or for nobody.
         in_turn = any(target.in_turn for target in targets)
@@ -67,24 +70,38 @@ class Comparison:
         for target in self.targets:
             if not target.can(needs) or time.monotonic() > self.until:
                 continue
+            began = time.monotonic()
             try:
                 self._only(target)
                 result = self._measure(workload, target)
-            except (Broken, OSError, subprocess.SubprocessError) as error:
-                result = {"errors": 1, "first_error": str(error)[-600:]}
+            except Exception as error:
+                # Whatever it is, it ends this run and not the night: the others are measured, and the table names it.
+                result = {"errors": 1, "first_error": _in_words(error)}
+                self._end(target)
+            result["took_s"] = round(time.monotonic() - began, 1)
             self.data[target.name][workload].append(result)
             print(self._line(workload, target.name, number, result), flush=True)
 
     def _only(self, target: Target) -> None:
-        """This one runs, and none of the others."""
+        """This one runs, and none of the others. Broken at once where it did not start more than once: each try takes half a minute."""
         for other in self.targets:
             if other is not target:
                 other.stop()
-        if not target.up:
-            if target.answers():  # somebody has left it running: begin from a known state
-                target.up = True
-                target.stop()
-            target.start()
+        if target.up:
+            return
+        if self.failed_starts[target.name] >= 2:
+            raise Broken(f"{target.name} did not start twice, and was not tried again")
+        target.end_leftovers()
+        self.failed_starts[target.name] += 1
+        target.start()
+        self.failed_starts[target.name] = 0
+
+    def _end(self, target: Target) -> None:
+        """Begin from a known state next time, whatever state it is in."""
+        try:
+            target.end_leftovers()
+        except Exception as error:
+            print(f"{target.name} could not be stopped: {_in_words(error)}", flush=True)
 
     def _measure(self, workload: str, target: Target) -> Result:
         work, _ = WORK[workload]
@@ -118,7 +135,17 @@ class Comparison:
                 with contextlib.suppress(Exception):
                     target.reset()
                 if not leave_up:
-                    target.stop()
+                    self._end(target)
+
+    def write(self, out: str, about: dict[str, object]) -> None:
+        """OUT.json and OUT.md, after each run: what ends a night early leaves what was measured before."""
+        names = [target.name for target in self.targets]
+        judged = [dataclasses.asdict(one) for one in verdicts(names, self.data, workers())]
+        facts = {"command": sys.argv, "scale": self.scale, "machine": about}
+        with open(out + ".json", "w") as f:
+            json.dump({**facts, "verdicts": judged, "results": self.data}, f, indent=1)
+        with open(out + ".md", "w") as f:
+            f.write(self.page(about))
 
     def page(self, about: dict[str, object]) -> str:
         """The table, with the machine and the versions above it."""
@@ -131,7 +158,13 @@ class Comparison:
         if self.scale != 1.0:
             head += f"; scale {self.scale:g}"
         command = "bench/run " + " ".join(sys.argv[1:])
-        return f"`{command.strip()}`\n\n{head}\n\n{table([target.name for target in self.targets], self.data)}"
+        names = [target.name for target in self.targets]
+        text = f"`{command.strip()}`\n\n{head}\n\n{table(names, self.data)}"
+        return f"{text}\n{judged}" if (judged := page(verdicts(names, self.data, workers()))) else text
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[-600:]
 
 
 def arguments(about: str) -> argparse.Namespace:
@@ -200,6 +233,7 @@ def main(about: str) -> str | None:
     if len({target.name for target in targets}) != len(targets):
         return "two targets have the same name"
     out = said.out or os.path.join(HERE, "results", time.strftime("%Y-%m-%d-%H%M%S", time.gmtime()))
+    os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     facts = machine()
     stop_servers_at_the_end()
     until = began + QUICK_SECONDS if said.quick else float("inf")
@@ -211,14 +245,7 @@ def main(about: str) -> str | None:
         for workload in said.only:
             for number in range(1, said.runs + 1):
                 comparison.run(workload, number)
-                with open(out + ".json", "w") as f:
-                    json.dump(
-                        {"command": sys.argv, "scale": said.scale, "machine": facts, "results": comparison.data},
-                        f,
-                        indent=1,
-                    )
-                with open(out + ".md", "w") as f:
-                    f.write(comparison.page(facts))
+                comparison.write(out, facts)
     finally:
         comparison.end(said.leave_up)
     print("\n" + comparison.page(facts))

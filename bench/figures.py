@@ -30,6 +30,7 @@ SHOWN = [
     ("W3", "delivered MB/s", "delivered_mb_per_s", True),
     ("W3", "p99 ms", "tx_ms.p99", False),
     ("W3", "server CPU ms/message", "server_cpu_ms_per_msg", False),
+    ("W3", "MB above rest/message in flight", "mb_per_message_in_flight", False),
     ("W4", "accepted recipients/s", "rcpt_per_s", True),
     ("W4", "delivered recipients/s", "delivered_per_s", True),
     ("W4", "p99 ms", "tx_ms.p99", False),
@@ -135,19 +136,29 @@ def table(names: list[str], data: Results) -> str:
 
 
 def better(ours: list[float | None], others: list[list[float | None]], high: bool) -> str:
-    """How many times better we are than the best of the others: median [lowest–highest] over the runs, each beside its neighbour in time.
+    """How many times better we are than the best of the others: median [lowest–highest] over the runs."""
+    return _cell(ratios(ours, others, high))
+
+
+def ratios(ours: list[float | None], others: list[list[float | None]], high: bool) -> list[float]:
+    """How many times better we are than the best of the others, run by run, each beside its neighbour in time.
 
     Above 1 we are ahead, whether high is good or low. The best is chosen by its median, once for all runs.
     """
     medians = [(statistics.median(real), each) for each in others if (real := [x for x in each if x is not None])]
     if not medians:
-        return "–"
+        return []
     _, best = (max if high else min)(medians, key=lambda pair: pair[0])
-    ratios = []
-    for mine, theirs in zip(ours, best, strict=False):
-        if mine is not None and theirs is not None and mine > 0 and theirs > 0:
-            ratios.append(mine / theirs if high else theirs / mine)
-    return _cell(ratios)
+    return [
+        mine / theirs if high else theirs / mine
+        for mine, theirs in zip(ours, best, strict=False)
+        if mine is not None and theirs is not None and mine > 0 and theirs > 0
+    ]
+
+
+def counting(data: Results, name: str, workload: str, path: str) -> list[float | None]:
+    """A target's figure in each run; None in a run in which something went wrong."""
+    return [None if problems(one) else figure(one, path) for one in data.get(name, {}).get(workload, [])]
 
 
 def _cell(numbers: list[float]) -> str:

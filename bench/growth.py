@@ -1,4 +1,4 @@
-"""bench/curves: how long things take as there is more of something: letters in a mailbox, rows in the queue, recipients, connections."""
+"""bench/curves: how long things take as there is more of something: letters, users, connections, rows in the queue, recipients."""
 
 from __future__ import annotations
 
@@ -7,41 +7,36 @@ import contextlib
 import json
 import os
 import shutil
-import sqlite3
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 
+from bench.backlog import SPOOL, fill, forget
 from bench.comparison import prepare
-from bench.generator import Session, load, run_id, wait_delivered
-from bench.plot import Series, svg
+from bench.generator import Result, Session, load, run_id, wait_delivered
+from bench.plot import Series, exponents, svg
 from bench.seeds import lay_huge
 from bench.surroundings import HERE, ROOT, machine, stop_servers_at_the_end
 from bench.target import Broken, Target
 from bench.whole import w8
 
-SPOOL = "/var/spool/lanmail-bench"
-JOURNAL = os.path.join(SPOOL, "lanmail", "journal-0")
 
-
-def powers(most: int) -> Iterator[int]:
-    """1, 10, 100, …, and the most."""
-    number = 1
-    while number < most:
-        yield number
-        number *= 10
+def powers(least: int, most: int) -> Iterator[int]:
+    """The least, ten times as many, and so on, and the most."""
+    while least < most:
+        yield least
+        least *= 10
     yield most
 
 
-def mailbox(target: Target, most: int) -> Series:
+def mailbox(target: Target, points: list[int]) -> Series:
     """A POP3 session on a mailbox of so many letters of 1 KiB: the first one, later ones, and one that deletes."""
     out: Series = {name: [] for name in ("first open", "open again", "UIDL", "QUIT after a DELE")}
     target.start()
     lay_huge(target, "u001", 1, 1024)
     _opened(target)  # the login is remembered from here on: PAM's time is not the mailbox's
-    for letters in powers(most):
+    for letters in points:
         target.reset()
         lay_huge(target, "u001", letters, 1024)
         first, *again = (_opened(target) for _ in range(6))
@@ -56,23 +51,38 @@ def mailbox(target: Target, most: int) -> Series:
     return out
 
 
-def recipients(target: Target, most: int) -> Series:
-    """One message to so many people, one after the other."""
-    out: Series = {"accepted": []}
-    target.start()
-    target.reset()
-    for people in powers(min(most, 100)):
-        sent = load(target, "smtp", total=30, conc=1, rcpts=people, runid=run_id(), time_limit=60)
-        out["accepted"].append((people, sent["tx_ms"]["p50"] / 1000))
-        print(f"recipients {people}: " + _last(out), flush=True)
+def recipients(target: Target, points: list[int]) -> Series:
+    """One message to so many people of a passwd-file, one message after the other."""
+    out: Series = {"message accepted": [], "message delivered": []}
+    names = [f"u{number:03d}" for number in range(1000)]
+    with _passwd_file(target, "u###") as write:
+        write(names)
+        target.start()
+        for people in points:
+            run, total = run_id(), 30 if people <= 100 else 5
+            options = {"lo": 0, "hi": len(names) - 1, "rcpts": people}
+            sent = load(target, "smtp", total=total, conc=1, runid=run, time_limit=60, **options)
+            out["message accepted"].append((people, _accepted(sent, f"{people} recipients")))
+            got, _, last = wait_delivered(target, run, total * people, 60)
+            if got != total * people:
+                raise Broken(f"{people} recipients: {got} copies of {total * people}")
+            out["message delivered"].append((people, (last - sent["t_start"]) / total))
+            print(f"recipients {people}: " + _last(out), flush=True)
     return out
 
 
-def connections(target: Target, most: int) -> Series:
+def _accepted(sent: Result, of: str) -> float:
+    """Seconds, half of the messages less. Broken where one was refused."""
+    if sent["errors"] or not sent["ok"]:
+        raise Broken(f"{of}: {sent['first_error']}")
+    return float(sent["tx_ms"]["p50"]) / 1000
+
+
+def connections(target: Target, points: list[int]) -> Series:
     """A new client's banner while so many others say nothing."""
     out: Series = {"SMTP banner": [], "POP3 banner": []}
     target.start()
-    for clients in powers(most):
+    for clients in points:
         seen = w8(target, clients / 5000)
         for mode, name in (("smtp", "SMTP banner"), ("pop3", "POP3 banner")):
             if seen[mode]["new_banner_ms_p50"] is not None:
@@ -81,11 +91,74 @@ def connections(target: Target, most: int) -> Series:
     return out
 
 
-def queue(target: Target, most: int) -> Series:
+def users(target: Target, points: list[int]) -> Series:
+    """A passwd-file of so many people: start, a message to one of the last of them, their logins, and one when the file has changed."""
+    kinds = ("start", "message accepted", "first login", "login again", "login, file changed")
+    out: Series = {name: [] for name in kinds}
+    with _passwd_file(target, "u#####") as write:
+        for people in points:
+            names = [f"u{number:05d}" for number in range(1, people + 1)]
+            target.stop()
+            forget()
+            write(names)
+            out["start"].append((people, target.start()[target.smtp or 0]))
+            sent = load(target, "smtp", total=100, conc=1, lo=people - 9, hi=people, runid=run_id(), time_limit=60)
+            out["message accepted"].append((people, _accepted(sent, f"{people} users")))
+            first, *again = (_login(target, names[-1]) for _ in range(10))
+            out["first login"].append((people, first))
+            out["login again"].append((people, statistics.median(again)))
+            write(names)
+            out["login, file changed"].append((people, _login(target, names[-1])))
+            print(f"users {people}: " + _last(out), flush=True)
+    return out
+
+
+@contextlib.contextmanager
+def _passwd_file(target: Target, names: str) -> Iterator[Callable[[list[str]], None]]:
+    """Accounts of a passwd-file and mailboxes of their own, instead of the system's. Gives what writes the file.
+
+    names: the pattern of a name, for the load generator. All have one password: to hash fifty thousand takes longer than the curve.
+    """
+    path, folder = os.path.join(SPOOL, "passwd"), os.path.join(SPOOL, "mail")
+    before = target.mail_dir, target.said.get("rcpt")
+    program = "from lanmail.accounts.hashes import hash_password; print(hash_password('a-password'))"
+    command = [os.environ["LANMAIL_PYTHON"], "-c", program]
+    hashed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    def write(people: list[str]) -> None:
+        with open(path + ".new", "w") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.writelines(f"{name}:{hashed}\n" for name in people)
+        os.replace(path + ".new", path)
+
+    target.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder)
+    shutil.chown(folder, "root", "mail")
+    os.chmod(folder, 0o2775)
+    os.environ["LANMAIL_EXTRA"] = f"accounts = passwd-file:{path}\nmail_spool_directory = {folder}"
+    target.mail_dir, target.said["rcpt"] = folder, names + "@iscb-corporation.com"
+    try:
+        yield write
+    finally:
+        target.stop()
+        del os.environ["LANMAIL_EXTRA"]
+        target.mail_dir, target.said["rcpt"] = before[0], before[1] or "u###@iscb-corporation.com"
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _login(target: Target, name: str) -> float:
+    """Seconds from PASS to its answer."""
+    one = Session(target, name, "a-password")
+    one.quit()
+    return one.login_s
+
+
+def queue(target: Target, points: list[int]) -> Series:
     """Start, a message and the queue's list, while so many rows wait for a mailbox that could not be written to."""
     out: Series = {name: [] for name in ("start", "message accepted", "lanmail queue")}
-    for rows in (0, *powers(most)):
-        _fill(target, rows)
+    for rows in points:
+        fill(target, rows)
         out["start"].append((rows, target.start()[target.smtp or 0]))
         run = run_id()
         sent = load(target, "smtp", total=50, conc=1, lo=2, hi=9, runid=run, time_limit=60)
@@ -103,63 +176,8 @@ def queue(target: Target, most: int) -> Series:
             out["lanmail queue"].append((rows, time.monotonic() - began))
         target.stop()
         print(f"queue {rows}: " + _last(out), flush=True)
-    _forget()
+    forget()
     return {name: line for name, line in out.items() if line}
-
-
-def _fill(target: Target, rows: int) -> None:
-    """A journal in which so many messages wait for u001: one was put off for a lock, the others are copies of its rows."""
-    target.stop()
-    _forget()
-    if rows == 0:
-        return
-    os.environ["LANMAIL_EXTRA"] = "deliver_lock_attempts = 1\ndeliver_lock_delay = 0s"
-    lock = os.path.join(target.mail_dir, "u001.lock")
-    try:
-        target.start()
-        target.reset()
-        with open(lock, "w") as f:
-            f.write(f"{os.getpid()}\n")
-        load(target, "smtp", total=1, conc=1, lo=1, hi=1, runid=run_id(), time_limit=30)
-        _wait_deferred()
-        target.stop()
-    finally:
-        del os.environ["LANMAIL_EXTRA"]
-        os.unlink(lock)
-    with contextlib.closing(sqlite3.connect(JOURNAL)) as connection, connection:
-        # Not due for a year of the queue's clock: what is measured is that they are there.
-        connection.execute("UPDATE recipient SET due = due + 31536000")
-        own = "n.i + message.number"
-        _copied(connection, "message", rows, {"number": own, "last": own, "queue_id": f"printf('%010X', {own})"})
-        _copied(
-            connection, "recipient", rows, {"number": "n.i + recipient.number", "message": "n.i + recipient.message"}
-        )
-
-
-def _copied(connection: sqlite3.Connection, table: str, rows: int, changed: dict[str, str]) -> None:
-    """Its only row again, until there are so many; ``changed``: what the columns are that differ."""
-    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-    values = ", ".join(changed.get(column, f"{table}.{column}") for column in columns)
-    connection.execute(
-        f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-        f" INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM n, (SELECT * FROM {table} LIMIT 1) AS {table}"
-        f" WHERE n.i < ?",
-        (rows, rows),
-    )
-
-
-def _wait_deferred() -> None:
-    end = time.monotonic() + 40
-    while time.monotonic() < end:
-        with contextlib.closing(sqlite3.connect(f"file:{JOURNAL}?mode=ro", uri=True)) as connection:
-            if connection.execute("SELECT count(*) FROM recipient WHERE tries > 0 AND boot IS NULL").fetchone()[0]:
-                return
-        time.sleep(0.1)
-    raise TimeoutError("the message was not put off within 40 s")
-
-
-def _forget() -> None:
-    shutil.rmtree(os.path.join(SPOOL, "lanmail"), ignore_errors=True)
 
 
 def _opened(target: Target) -> float:
@@ -173,12 +191,26 @@ def _last(out: Series) -> str:
     return ", ".join(f"{name} {line[-1][1] * 1000:.2f} ms" for name, line in out.items() if line)
 
 
-CURVES: dict[str, tuple[Callable[[Target, int], Series], int, str]] = {
-    "mailbox": (mailbox, 500_000, "letters in the mailbox"),
-    "queue": (queue, 1_000_000, "rows in the queue"),
-    "recipients": (recipients, 100, "recipients of a message"),
-    "connections": (connections, 10_000, "idle connections"),
+CURVES: dict[str, tuple[Callable[[Target, list[int]], Series], list[int], str]] = {
+    "mailbox": (mailbox, list(powers(1, 500_000)), "letters in the mailbox"),
+    "users": (users, list(powers(10, 50_000)), "users in the passwd-file"),
+    "connections": (connections, list(powers(1, 10_000)), "idle connections"),
+    "queue": (queue, [0, *powers(1, 1_000_000)], "rows in the queue"),
+    "recipients": (recipients, list(powers(1, 1000)), "recipients of a message"),
 }
+
+
+def added(old: Series, new: Series) -> Series:
+    """Both, by how much there was; what was measured again replaces what was there."""
+    return {name: sorted({**dict(old.get(name, [])), **dict(new.get(name, []))}.items()) for name in {**old, **new}}
+
+
+def _kept(path: str) -> Series:
+    try:
+        with open(path) as f:
+            return {name: [(x, y) for x, y in line] for name, line in json.load(f)["seconds"].items()}
+    except FileNotFoundError:
+        return {}
 
 
 def main(about: str) -> str | None:
@@ -186,25 +218,38 @@ def main(about: str) -> str | None:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(CURVES))
     parser.add_argument("--most", type=int, help="go no further than so many")
-    parser.add_argument("--out", default=os.path.join(HERE, "results", "curve"), help="PREFIX-mailbox.svg and .json, …")
+    parser.add_argument("--points", help="measure these (1,1000) and add them to what was measured before")
+    parser.add_argument("--out", default=os.path.join(HERE, "results"), help="folder for curve-mailbox.json, …")
+    parser.add_argument("--svg", default=os.path.join(ROOT, "docs", "curves"), help="folder for mailbox.svg, …")
+    parser.add_argument("--draw", action="store_true", help="measure nothing, draw what was measured")
     said = parser.parse_args()
-    if unknown := [name for name in said.only.split(",") if name not in CURVES]:
+    names = said.only.split(",")
+    if unknown := [name for name in names if name not in CURVES]:
         return f"unknown: {', '.join(unknown)}; there are {', '.join(CURVES)}"
-    if trouble := prepare([], install=False):
+    if not said.draw and (trouble := prepare([], install=False)):
         return trouble
+    for folder in (said.out, said.svg):
+        os.makedirs(folder, exist_ok=True)
     target = Target(os.path.join(HERE, "targets", "lanmail.json"))
     stop_servers_at_the_end()
     facts = machine()
     try:
-        for name in said.only.split(","):
-            measure, most, across = CURVES[name]
-            series = measure(target, min(most, said.most or most))
-            with open(f"{said.out}-{name}.json", "w") as f:
-                json.dump({"command": sys.argv, "machine": facts, "seconds": series}, f, indent=1)
-            with open(f"{said.out}-{name}.svg", "w") as f:
+        for name in names:
+            measure, points, across = CURVES[name]
+            path = os.path.join(said.out, f"curve-{name}.json")
+            series = _kept(path) if said.draw or said.points else {}
+            if not said.draw:
+                chosen = [int(point) for point in said.points.split(",")] if said.points else points
+                series = added(series, measure(target, [point for point in chosen if point <= (said.most or point)]))
+                target.stop()
+                with open(path, "w") as f:
+                    json.dump({"machine": facts, "seconds": series, "exponents": exponents(series)}, f, indent=1)
+            for line, power in exponents(series).items():
+                print(f"{name}, {line}: grows with the power {power:.2f} over the last decade")
+            with open(os.path.join(said.svg, f"{name}.svg"), "w") as f:
                 f.write(svg(f"Time against {across}", across, "seconds", series))
-            target.stop()
     finally:
-        target.reset()
-        target.stop()
+        if not said.draw:
+            target.reset()
+            target.stop()
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.generator import Result, load, metered, run_id, wait_delivered
+from bench.machine import Peak, memory
 from bench.target import Target
 
 
@@ -60,9 +61,16 @@ def w2p(target: Target, scale: float) -> Result:
 
 
 def w3(target: Target, scale: float) -> Result:
-    """Large messages."""
+    """Large messages; and, in a second load that is not timed, what memory they take while they are on their way."""
     target.reset()
-    return smtp_run(target, max(4, int(25 * scale)), warm=0, conc=4, size=10 * 1024 * 1024)
+    large: dict[str, Any] = {"conc": 4, "size": 10 * 1024 * 1024}
+    out = smtp_run(target, max(4, int(25 * scale)), warm=0, **large)
+    rest = memory(target.pids())
+    with Peak(target.pids) as peak:
+        load(target, "smtp", total=12, runid=run_id(), time_limit=60, **large)
+    above = peak.result()["peak_pss_mb"] - rest["pss_mb"]
+    out["mb_per_message_in_flight"] = round(max(0.0, above) / large["conc"], 3)
+    return out
 
 
 def w4(target: Target, scale: float) -> Result:

@@ -44,6 +44,12 @@ def lanmail_python() -> str:
 os.environ["LANMAIL_PYTHON"] = lanmail_python()
 
 
+def workers() -> int:
+    """How many workers lanmail has: what LANMAIL_EXTRA says last, else one."""
+    said = re.findall(r"^\s*workers\s*=\s*(\d+)", os.environ.get("LANMAIL_EXTRA", ""), re.MULTILINE)
+    return max(1, int(said[-1])) if said else 1
+
+
 def first_line(*command: str) -> str:
     """What a program says of its version; empty where it is not there."""
     try:

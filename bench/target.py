@@ -78,6 +78,15 @@ class Target:
             time.sleep(0.2)
             self.up = False
 
+    def end_leftovers(self) -> None:
+        """Stop it if it runs: it is up, or did not start whole, or somebody has left it running.
+
+        A port that answers is the sign, and not a file of process ids: by now those may be somebody else's.
+        """
+        if self.up or self.answers():
+            self.up = True
+            self.stop()
+
     def answers(self) -> bool:
         """Whether anybody listens on one of its ports."""
         for port in self.ports():
