@@ -95,6 +95,7 @@ class Guard:
     time_limit: seconds a call may take before its helper is killed; also how long a question waits for its turn.
     waiting: how many questions may wait, half of them from one address, and fewer where others come.
     per_name: how many are asked at once about one name.
+    spare: seconds without a question after which a helper ends.
     called: what the log calls a helper.
     """
 
@@ -110,6 +111,7 @@ class Guard:
         slow: float = 2.0,
         waiting: int = 256,
         per_name: int = 2,
+        spare: float = 60.0,
         called: str = "login helper",
     ) -> None:
         self._launch = launch
@@ -121,19 +123,21 @@ class Guard:
         self._slow = slow
         self._waiting = waiting
         self._per_name = per_name
+        self._spare = spare
         self._called = called
         self._queue: OrderedDict[str, deque[_Question]] = OrderedDict()  # by address; the next turn is the first's
         self._queued = 0
         self._asked: Counter[str] = Counter()  # names of the calls under way
         self._idle: list[_Helper] = []
         self._alive: set[_Helper] = set()
+        self._thinning: IDelayedCall | None = None
         self._stopped = False
 
     def start(self) -> None:
         """Have a first helper ready before anybody asks. Never waits."""
         if not self._alive:
             try:
-                self._idle.append(self._new_helper())
+                self._have_idle(self._new_helper())
             except OSError as error:
                 self._report("warning: cannot start a {helper}: {error}", helper=self._called, error=error)
 
@@ -162,6 +166,9 @@ class Guard:
     def stop(self) -> Deferred[None]:
         """Kill every helper and refuse what waits; fires when all processes are gone."""
         self._stopped = True
+        if self._thinning is not None:
+            self._thinning.cancel()
+            self._thinning = None
         for question in [question for turn in self._queue.values() for question in turn]:
             self._leave_queue(question)
             question.answer.errback(Failure(GuardTrouble("the service is stopping")))
@@ -240,10 +247,26 @@ class Guard:
     def _done(self, worker: _Helper, question: _Question) -> None:
         self._release(question)
         if len(self._idle) < self._helpers and worker.answers < _ANSWERS_IN_A_LIFE:
-            self._idle.append(worker)
+            self._have_idle(worker)
         else:
             worker.kill("")  # it is old, or stood in for a hanging one
         self._go_on()
+
+    def _have_idle(self, worker: _Helper) -> None:
+        worker.idle_since = self._clock.seconds()
+        self._idle.append(worker)
+        if self._thinning is None and not self._stopped:
+            self._thinning = self._clock.callLater(self._spare, self._thin_out)
+
+    def _thin_out(self) -> None:
+        """End those that nobody has needed for a while, and look again when the next has been idle as long."""
+        self._thinning = None
+        now = self._clock.seconds()
+        for worker in [each for each in self._idle if now - each.idle_since >= self._spare]:
+            worker.kill("")
+        if self._idle:
+            longest = min(each.idle_since for each in self._idle)
+            self._thinning = self._clock.callLater(longest + self._spare - now, self._thin_out)
 
     def _ended(self, worker: _Helper, question: _Question | None, why: str) -> None:
         self._alive.discard(worker)
@@ -282,6 +305,7 @@ class _Helper(ProcessProtocol):
         self.slow = False
         self.reachable = True
         self.answers = 0
+        self.idle_since = 0.0
         self.gone: Deferred[None] = Deferred()
 
     @property

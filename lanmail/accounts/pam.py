@@ -87,9 +87,13 @@ class SystemGuards:
     ) -> None:
         for_names = helper_launcher(reactor)
         passwords, names, homes = launches or (helper_launcher(reactor, service), for_names, for_names)
-        self.passwords = Guard(passwords, reactor, report, helpers=helpers, most=4 * helpers, time_limit=time_limit)
+        # A copy of the root parent is there in milliseconds when it is needed, a fresh program in a tenth of a second.
+        spare = 1.0 if launches else 60.0
+        self.passwords = Guard(
+            passwords, reactor, report, helpers=helpers, most=4 * helpers, time_limit=time_limit, spare=spare
+        )
         # A look-up is quick or stuck: whoever asks gives up about when its helper is replaced.
-        self.names = Guard(names, reactor, report, helpers=2, most=8, time_limit=5.0, slow=0.5)
+        self.names = Guard(names, reactor, report, helpers=2, most=8, time_limit=5.0, slow=0.5, spare=spare)
         self.homes = Guard(
             homes,
             reactor,
@@ -99,6 +103,7 @@ class SystemGuards:
             time_limit=5.0,
             slow=0.5,
             per_name=1,
+            spare=spare,
             called="helper that reads .forward files",
         )
 

@@ -74,11 +74,11 @@ class Asking:
     # within
 
     def _asked(self, kind: bytes, fields: tuple[bytes, ...]) -> Frame:
-        try:
-            idle = self._idle.pop()
-        except IndexError:
-            pass
-        else:
+        while True:
+            try:
+                idle = self._idle.pop()
+            except IndexError:
+                break
             # One that has ended since its last answer has not heard the question, or nobody has its answer: it may be asked again. (That a
             # mailbox was made already is an answer like any other.)
             with suppress(_Ended):

@@ -82,6 +82,7 @@ class GuardTests(SynchronousTestCase):
         self.processes[0].say(frame(NO))
         self.assertEqual(self.successResultOf(question), Answer(False, []))
         self.assertEqual(len(self.processes), 1)
+        self.guard.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_an_answer_may_come_octet_by_octet(self) -> None:
@@ -159,6 +160,21 @@ class GuardTests(SynchronousTestCase):
             self.successResultOf(question)
         self.assertEqual([each.pid in self.killed for each in self.processes], [False, False, True, True])
         self.assertEqual(self.report.lines, [])
+
+    def test_those_that_nobody_needs_for_a_while_end_and_the_next_question_has_a_new_one(self) -> None:
+        self.guard.start()
+        self.clock.advance(40)
+        question = self.ask("julien")
+        self.processes[0].say(frame(YES))
+        self.successResultOf(question)
+        self.clock.advance(59)
+        self.assertNotIn(self.processes[0].pid, self.killed)
+        self.clock.advance(1)
+        self.assertIn(self.processes[0].pid, self.killed)
+        self.assertEqual((self.clock.getDelayedCalls(), self.report.lines), ([], []))
+        question = self.ask("julien")
+        self.processes[1].say(frame(YES))
+        self.successResultOf(question)
 
     def test_one_that_has_answered_often_is_replaced_without_a_word(self) -> None:
         for _ in range(1001):

@@ -66,6 +66,13 @@ class AskingTests(SynchronousTestCase):
             os.kill(helper, signal.SIGKILL)
             wait_for(lambda: not self.helpers(), self.helpers)
 
+    def test_helpers_that_nobody_asks_end_and_the_next_question_has_a_new_one(self) -> None:
+        self.begin()
+        with ThreadPoolExecutor(4) as pool:
+            [*pool.map(lambda _: self.text(), range(40))]
+        wait_for(lambda: not self.helpers(), self.helpers)
+        self.assertIn(b"root:", self.text())
+
     def test_one_that_does_not_answer_is_ended_and_another_asked_next_time(self) -> None:
         self.begin(time_limit=0.5)
         self.text()
