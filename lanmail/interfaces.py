@@ -273,8 +273,14 @@ class IMaildrop(IMailboxPOP3):
         then what was given is not the letter, and the connection must be dropped without the terminator.
         """
 
+    def at_hand(number: int) -> bytes | None:
+        """The whole letter, as ``text`` would give it, where it was read already; None where it must be asked for. Never waits."""
+
     def fetched(number: int, client: str) -> None:
-        """The letter that ``text`` gave last, whole, was handed over to the client at that address: its story is told so. Never waits."""
+        """A letter that ``text`` or ``at_hand`` gave lately, whole, was handed over to the client at that address: so its story is told.
+
+        Never waits.
+        """
 
     def commit(deleted: frozenset[int], client: str = "") -> Awaitable[int]:
         """QUIT: expunge these numbers, keep whatever arrived meanwhile; how many letters are left. Raises with nothing lost.

@@ -47,6 +47,10 @@ def socket_of(transport: Any) -> Any:
     return transport
 
 
+def nothing_waits() -> None:
+    """For a carrier of whom nobody wants to know when it has handed over what was said."""
+
+
 class Gone(Exception):
     """The client left while something was being sent to it."""
 
@@ -63,6 +67,7 @@ class Carrier(Generic[Event]):
     clock: any IReactorTime, so that tests need not wait.
     least_rate: so many octets of a message win its client a second; 0: each octet, of anything, begins its time anew.
     owed: so many octets that the client does not read are kept for it; then nothing is done for it until it reads.
+    handed_over: called when the transport has taken all that was said, and the client takes more.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Carrier(Generic[Event]):
         *,
         least_rate: int = LEAST_RATE,
         owed: int = OUTPUT_HIGH_WATER,
+        handed_over: Callable[[], None] = nothing_waits,
     ) -> None:
         self._transport = transport
         self._conversation = conversation
@@ -97,6 +103,7 @@ class Carrier(Generic[Event]):
         self._patience = Patience(clock.seconds)
         self._least_rate = least_rate
         self._owed = owed
+        self._handed_over = handed_over
         self._seen_progress = self._seen_octets = 0
         self.closed: Deferred[None] = Deferred()
         """Fires when the connection is gone and nothing of it is under way any more."""
@@ -163,6 +170,7 @@ class Carrier(Generic[Event]):
             raise Gone()
         send(self._transport, self._conversation.output() + data)
         if not self._choked:
+            self._handed_over()
             return succeed(None)
         if self._room is None:
             self._room = Deferred()
@@ -198,6 +206,7 @@ class Carrier(Generic[Event]):
     def resumeProducing(self) -> None:
         self._choked = False
         self._patience.renew()
+        self._handed_over()
         if self._room is not None:
             room, self._room = self._room, None
             self._patience.rest()
@@ -296,6 +305,8 @@ class Carrier(Generic[Event]):
         # All replies of a turn in one write (RFC 2920, 3.2).
         if data := self._conversation.output():
             send(self._transport, data)
+            if not self._choked:
+                self._handed_over()
 
     def _breathe(self) -> None:
         """Stop reading from a client whose pipelined commands we cannot take yet, and go on later."""

@@ -27,7 +27,7 @@ IDLE = 100.0
 class Rim:
     """An Echo carried over memory. ``answers`` holds what the events wait for, unless ``at_once``."""
 
-    def __init__(self, *, at_once: bool = False, **limits: int) -> None:
+    def __init__(self, *, at_once: bool = False, **limits: Any) -> None:
         self.clock = Clock()
         self.transport = MemoryTransport(self.clock)
         self.echo = Echo()
@@ -227,6 +227,20 @@ class PressureTests(SynchronousTestCase):
             rim.transport.say(b"NOOP\nNOOP\nNOOP\n")
             self.assertEqual(b"".join(sent), b"+noop\n" * 3)
             self.assertEqual(len(sent), writes, sent)
+
+    def test_whoever_wants_to_know_is_told_when_the_transport_has_all_of_it(self) -> None:
+        told: list[bytes] = []
+        rims: list[Rim] = []
+        rims.append(Rim(at_once=True, handed_over=lambda: told.extend(rim.said() for rim in rims)))
+        rim = rims[0]
+        rim.said()
+        rim.transport.say(b"one\ntwo\n")
+        self.assertEqual(told, [b"+one\n+two\n"])
+        rim.carrier.pauseProducing()
+        rim.transport.say(b"three\n")
+        self.assertEqual(told[1:], [])
+        rim.carrier.resumeProducing()
+        self.assertEqual(told[1:], [b"", b"+three\n"])
 
     def test_an_answer_that_writes_waits_for_room(self) -> None:
         rim = Rim(at_once=True)

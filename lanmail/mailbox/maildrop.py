@@ -29,6 +29,7 @@ from lanmail.interfaces import (
     Users,
     nothing_to_tell,
 )
+from lanmail.mailbox.ahead import FIRST, Ahead, Shelf
 from lanmail.mailbox.claims import Claim, Claims
 from lanmail.mailbox.expunge import interrupted
 from lanmail.mailbox.holdings import Closed, Holdings
@@ -50,6 +51,8 @@ LOCK_PATIENCE = 20.0
 PAUSE = 0.2
 # What one hop into a thread reads of a letter. Beside it the hop's 50 us are nothing, and it is all that a slow client costs.
 WINDOW = 128 * 1024
+# Of so many letters it is known which messages they are, until ``fetched``: more than a client is owed before it reads.
+_GIVEN = 4096
 
 
 class MaildropInUse(TemporaryFailure):
@@ -98,6 +101,7 @@ class Maildrops:
         self.lock_wait = lock_wait
         self.tell = tell
         self._dice = dice
+        self.shelf = Shelf()
         self.wanted: Callable[[User], None] = nobody
         """Told of the user whenever a login finds the maildrop in use: whoever has it may be ended (pop3.server)."""
 
@@ -187,7 +191,9 @@ class Maildrop:
         self._maildrops = maildrops
         self._snapshot = Snapshot(user.name, mailbox, self._holdings, maildrops.saved)
         self._unique_ids: Sequence[str] | None = None
-        self._given: tuple[int, Origin] | None = None  # the letter that was last given out, and which message it is
+        self._given: dict[int, Origin] = {}  # the letters that were last given out, and which messages they are
+        self._fetched: dict[int, Origin] = {}  # the same of letters that were fetched: most are deleted then
+        self._ahead = Ahead(maildrops.shelf)
         self._marked: set[int] = set()  # through Twisted's interface only
         self._claimed = self._closed = False
 
@@ -214,9 +220,23 @@ class Maildrop:
             self._unique_ids = await self._maildrops.patiently(self._name_all) if known is None else known
         return self._unique_ids
 
+    def at_hand(self, number: int) -> bytes | None:
+        letter = self._ahead.take(number)
+        if letter is None:
+            return None
+        self._note_given(number, letter.origin)
+        return letter.text
+
     async def text(self, number: int, body_lines: int | None = None) -> AsyncIterator[bytes]:
         if self._snapshot.must_look_again:
             await self._maildrops.patiently(self._snapshot.look_again)
+        if body_lines is None and self.letters[number - 1].octets < FIRST:
+            window = self._ahead.window(number)
+            letters = await self._maildrops.in_thread(self._snapshot.several, number, window)
+            self._ahead.keep(number, letters)
+            if (text := self.at_hand(number)) is not None:
+                yield text
+                return
         reading = _Reading(self._snapshot, self._holdings, number, body_lines)
         try:
             pieces = await self._maildrops.in_thread(reading.window)
@@ -228,22 +248,29 @@ class Maildrop:
                 pieces = await self._maildrops.in_thread(reading.window)
             except Torn:
                 raise MessageGone from None  # nothing of it has been given to anybody
-        self._given = number, reading.origin
+        self._note_given(number, reading.origin)
         while pieces:
             for piece in pieces:
                 yield piece
             pieces = [] if reading.ended else await self._maildrops.in_thread(reading.window)
 
     def fetched(self, number: int, client: str) -> None:
-        if self._given is not None and self._given[0] == number:
-            octets = self.letters[number - 1].octets
-            self._tell("fetched", number, self._given[1], client, octets=octets)
+        origin = self._given.pop(number, None)
+        if origin is not None:
+            if len(self._fetched) < _GIVEN:
+                self._fetched[number] = origin
+            self._tell("fetched", number, origin, client, octets=self.letters[number - 1].octets)
+
+    def _note_given(self, number: int, origin: Origin) -> None:
+        self._given[number] = origin
+        if len(self._given) > _GIVEN:
+            del self._given[next(iter(self._given))]
 
     async def commit(self, deleted: frozenset[int], client: str = "") -> int:
         left = len(self.letters)
         if deleted:
             told = self._deleted_from(client)
-            left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted, told))
+            left = await self._maildrops.patiently(lambda: self._snapshot.expunge(deleted, told, self._fetched))
         if self._snapshot.has_news:
             with suppress(Closed):  # the client did not wait for our answer, and what it asked for is done
                 await self._maildrops.in_thread(self._snapshot.remember)
@@ -255,6 +282,7 @@ class Maildrop:
         self._closed = True
         if (index := self._snapshot.latest) is not None:
             self._maildrops.indexes.keep(self._path, index)
+        self._ahead.close()
         self._holdings.close()
 
     def _deleted_from(self, client: str) -> Told | None:

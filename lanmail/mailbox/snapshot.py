@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from lanmail.interfaces import MessageGone
+from lanmail.mailbox.ahead import Whole
 from lanmail.mailbox.holdings import Holdings
 from lanmail.mailbox.index import SMALL, Index, Stamp, refresh
 from lanmail.mailbox.locks import MailboxFailure
 from lanmail.mailbox.names import Names
-from lanmail.mailbox.origin import Origin, origin_at
+from lanmail.mailbox.origin import Origin, origin_at, origin_of
 from lanmail.mailbox.saved_index import SavedIndexes
 from lanmail.mailbox.store import LockedMailbox, MailboxFile
-from lanmail.mailbox.text import read_text
+from lanmail.mailbox.text import read_several, read_text
 from lanmail.mailbox.uidl import find_again, unique_ids
 from lanmail.mailbox.windows import Changed
 from lanmail.status import Status
@@ -139,10 +140,27 @@ class Snapshot:
             raise MessageGone
         return read_text(self._holdings.fd, self._latest, there, body_lines)
 
-    def expunge(self, numbers: frozenset[int], told: Told | None = None) -> int:
+    def several(self, number: int, most: int) -> list[Whole]:
+        """This letter and those behind it, whole, as many as stand in so many octets of the file; none where ``text`` must say why.
+
+        As text.read_several, without the lock, and not where the file was rewritten since the look.
+        """
+        with self._holdings:
+            if self._latest is None or self._numbers is not None or not self._holdings.has_file:
+                return []
+            try:
+                texts = read_several(self._holdings.fd, self._latest, number, most)
+            except OSError:
+                return []
+            return [Whole(text, origin_of(text)) for text in texts[: self._count - number + 1]]
+
+    def expunge(
+        self, numbers: frozenset[int], told: Told | None = None, origins: Mapping[int, Origin] | None = None
+    ) -> int:
         """Take these letters out and keep all others, whoever brought them; how many are left.
 
-        told: called for each letter that we took out, once it is gone and the mailbox is free again.
+        told: called for each letter that we took out, once it is gone and the mailbox is free again. origins: which messages some of
+        them are, where that is known already, by number; the heads of the others are read.
         """
         with self._holdings:
             try:
@@ -161,12 +179,12 @@ class Snapshot:
                     raise MailboxFailure(
                         f"{self._mailbox.path} was rewritten; what to delete is not certain", _REWRITTEN
                     )
-                origins = _origins(locked, index, (there for there, _ in found)) if told else []
+                gone = _origins(locked, index, found, origins or {}) if told else []
                 if found:
                     locked.take_out(_joined(index.extent(there) for there, _ in found))
                     self._forget(index, [there for there, _ in found], locked)
         if told is not None:
-            for (_, number), origin in zip(found, origins, strict=True):
+            for (_, number), origin in zip(found, gone, strict=True):
                 told(number, origin)
         return len(index) - len(found)
 
@@ -242,15 +260,20 @@ def _state(index: Index | None) -> tuple[int, int] | None:
     return None if index is None or index.size <= SMALL else (id(index), len(index.identities))
 
 
-def _origins(locked: LockedMailbox, index: Index, numbers: Iterable[int]) -> list[Origin]:
-    """Which messages these are, while they still stand there."""
+def _origins(
+    locked: LockedMailbox, index: Index, letters: Iterable[tuple[int, int]], known: Mapping[int, Origin]
+) -> list[Origin]:
+    """Which messages these are, while they still stand there. letters: their numbers in the index, and in ``known``."""
     found: list[Origin] = []
-    for number in numbers:
-        entry = index.entry(number)
-        try:
-            found.append(origin_at(locked.fd, entry.text, entry.end))
-        except OSError:
-            found.append(Origin())  # a letter whose story lacks its end is better than one that cannot be deleted
+    for there, number in letters:
+        origin = known.get(number)
+        if origin is None:
+            entry = index.entry(there)
+            try:
+                origin = origin_at(locked.fd, entry.text, entry.end)
+            except OSError:
+                origin = Origin()  # a letter whose story lacks its end is better than one that cannot be deleted
+        found.append(origin)
         if len(found) % _OFTEN == 0:
             locked.touch()
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from lanmail.interfaces import MessageGone, Torn
@@ -13,6 +14,8 @@ from lanmail.mailbox.scan import CRLF, OURS, UNENDED
 from lanmail.mailbox.windows import Changed, read_exactly
 
 PIECE = 64 << 10
+
+_NEXT = b"\nFrom "
 
 
 def read_text(fd: int, index: Index, number: int, body_lines: int | None = None) -> Iterator[bytes]:
@@ -51,6 +54,40 @@ def read_text(fd: int, index: Index, number: int, body_lines: int | None = None)
         raise Torn
     if piece:
         yield piece
+
+
+def read_several(fd: int, index: Index, number: int, most: int) -> list[bytes]:
+    """This message and those behind it, each whole, as ``read_text`` gives them in pieces; as many as stand in ``most`` octets of the file.
+
+    None at all where the first one is longer, or does not stand where the index says: then ``read_text`` says what to say of it.
+    Raises OSError.
+    """
+    begin, limit = index.starts[number - 1], index.starts[number - 1] + most
+    last = bisect_right(index.starts, limit, number) - 1
+    if last == len(index) - 1 and index.end <= limit:
+        last += 1
+    if last < number:
+        return []
+    watch = _Watch(fd, index, number)
+    try:
+        watch.look()
+        data = read_exactly(fd, min(index.extent(last)[1] + len(_NEXT), index.size) - begin, begin)
+        watch.look()
+    except (Changed, _Moved):
+        return []
+    texts: list[bytes] = []
+    for each in range(number, last + 1):
+        entry = index.entry(each)
+        # They were read at once, and the first begins in its place. Another ends where the one behind it begins.
+        if each < len(index) and not data.startswith(_NEXT, entry.next - begin - 1):
+            break
+        wire = _Wire(entry.flags)
+        text = wire.feed(data[entry.text - begin : entry.end - begin])
+        text += wire.finish(unended=bool(entry.flags & UNENDED))
+        if len(text) != entry.octets:
+            break
+        texts.append(text)
+    return texts
 
 
 class _Moved(Exception):

@@ -91,10 +91,12 @@ class LanPOP3(pop3.POP3):
             factory.clock,
             log,
             owed=factory.unread_octets,
+            handed_over=self._tell_what_was_fetched,
         )
         self._attempt = b""  # whose password is being checked now
         self._retrieved = self._deleted = self._left = 0
         self._fetched: set[int] = set()
+        self._untold: list[int] = []  # of these, not all is known to have reached the transport
         self._ending = ""
         self._keep_alive()
         factory.connections.opened(self)
@@ -160,7 +162,8 @@ class LanPOP3(pop3.POP3):
             case ListUids() | TellUid():
                 await self._tell_uids(event)
             case Retrieve():
-                await self._send_letter(event)
+                if not self._sent_at_once(event):
+                    await self._send_letter(event)
             case Commit():
                 await self._commit(event)
             case StartTls():
@@ -224,6 +227,15 @@ class LanPOP3(pop3.POP3):
             held += piece
         self.session.finish(held)
 
+    def _sent_at_once(self, event: Retrieve) -> bool:
+        """A letter that is at hand: as most are that are fetched one after the other."""
+        text = self.mbox.at_hand(event.number) if event.body_lines is None else None
+        if text is None:
+            return False
+        self.session.finish(self.session.heading() + self.session.piece(text))
+        self._note_fetched(event.number)
+        return True
+
     async def _send_letter(self, event: Retrieve) -> None:
         held = self.session.heading()
         begun = False
@@ -256,18 +268,25 @@ class LanPOP3(pop3.POP3):
             self.session.finish(held)
             # fetchmail says TOP with 99999999 lines where it means RETR.
             if given >= self.mbox.letters[event.number - 1].octets:
-                self._retrieved += 1
-                await self._hand_over(event.number)
+                self._note_fetched(event.number)
 
-    async def _hand_over(self, number: int) -> None:
-        """Tell that a letter was fetched, once the transport has all of it: not where the client is gone before."""
+    def _note_fetched(self, number: int) -> None:
+        """It is told once the transport has all of the letter: not where the client is gone before."""
+        self._retrieved += 1
         # A client that fetches one letter over and over is told of once, or it could fill the history with it.
         if number not in self._fetched:
             self._fetched.add(number)
-            await self._carrier.write(b"")
-            self.mbox.fetched(number, self.peer.host)
+            self._untold.append(number)
+
+    def _tell_what_was_fetched(self) -> None:
+        if self._untold:
+            untold, self._untold = self._untold, []
+            for number in untold:
+                self.mbox.fetched(number, self.peer.host)
 
     async def _commit(self, event: Commit) -> None:
+        if self._untold:
+            await self._carrier.write(b"")  # that a letter was fetched is told before it is that it was deleted
         try:
             self._left = await self.mbox.commit(event.deleted, self.peer.host)
         except DeliveryFailure as trouble:

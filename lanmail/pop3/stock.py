@@ -25,6 +25,10 @@ class StockMaildrop:
     async def unique_ids(self) -> Sequence[str]:
         return [self._mailbox.getUidl(letter.number - 1).decode("ascii") for letter in self.letters]
 
+    def at_hand(self, number: int) -> bytes | None:
+        """Nothing is read before it is asked for."""
+        return None
+
     async def text(self, number: int, body_lines: int | None = None) -> AsyncIterator[bytes]:
         try:
             file = await maybeDeferred(self._mailbox.getMessage, number - 1)

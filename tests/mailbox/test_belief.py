@@ -13,7 +13,7 @@ from lanmail.interfaces import MessageGone, Torn
 from lanmail.mailbox import index as index_module
 from lanmail.mailbox import text as text_module
 from lanmail.mailbox.index import Index, Stamp, refresh, scan
-from lanmail.mailbox.text import read_text
+from lanmail.mailbox.text import read_several, read_text
 from lanmail.mailbox.uidl import identify
 from tests.mailbox.files import SEPARATOR, a_file, entries
 
@@ -115,6 +115,8 @@ class BeliefTest(SynchronousTestCase):
                 self.write(fd, box.content(), earlier, chance)
                 letter.go_on()
                 self.assertTrue(letter.broken or letter.text in texts | box.texts())
+                several = read_several(fd, earlier, chance.randint(1, len(earlier)), 10**6)
+                self.assertLessEqual(set(several), texts | box.texts())
                 now, fresh = self.index(fd, earlier, chance), scan(fd, os.fstat(fd))
                 self.assertEqual(entries(now), entries(fresh))
                 identify(fd, fresh)

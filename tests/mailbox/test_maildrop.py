@@ -642,3 +642,42 @@ class LookTests(WithHouse):
         self.house.maildrops.indexes.keep(self.house.path, index)
         self.assertEqual(list(self.now(self.opened().unique_ids())), self.names)
         self.assertEqual(self.locked, 1)
+
+
+class AheadTests(WithHouse):
+    """Small letters are read several at a time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.texts = [message(str(number), b"x\n" * 3000) for number in range(20)]
+        self.wires = [wire(str(number), b"x\n" * 3000) for number in range(20)]
+
+    def test_who_asks_for_one_after_the_other_mostly_has_it_at_once(self) -> None:
+        maildrop = self.opened(*self.texts)
+        waited = 0
+        for number, expected in enumerate(self.wires, 1):
+            text = maildrop.at_hand(number)
+            if text is None:
+                waited += 1
+                text = self.text(maildrop, number)
+            self.assertEqual(text, expected)
+        self.assertEqual(waited, 2)
+
+    def test_what_arrived_after_the_login_is_none_of_its_letters(self) -> None:
+        maildrop = self.opened(*self.texts[:2])
+        self.house.deliver(message("new"))
+        self.assertEqual(self.text(maildrop, 1), self.wires[0])
+        self.assertEqual([maildrop.at_hand(2), maildrop.at_hand(3)], [self.wires[1], None])
+
+    def test_a_large_letter_is_not_read_with_others(self) -> None:
+        maildrop = self.opened(message("large", b"x\n" * 100_000), *self.texts)
+        self.assertEqual(self.text(maildrop, 1), wire("large", b"x\n" * 100_000))
+        self.assertIsNone(maildrop.at_hand(2))
+
+    def test_after_the_file_was_rewritten_letters_are_found_by_their_names_one_by_one(self) -> None:
+        maildrop = self.opened(*self.texts)
+        self.now(maildrop.unique_ids())
+        self.house.write(*self.texts[5:])
+        for number in (6, 7):
+            self.assertEqual(self.text(maildrop, number), self.wires[number - 1])
+        self.assertIsNone(maildrop.at_hand(8))

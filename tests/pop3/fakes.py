@@ -50,6 +50,9 @@ class RememberingMaildrop:
         self._fail_now()
         return self.uids
 
+    def at_hand(self, number: int) -> bytes | None:
+        return None
+
     async def text(self, number: int, body_lines: int | None = None) -> AsyncIterator[bytes]:
         self._fail_now()
         text = self.texts[number - 1]
