@@ -108,6 +108,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.smtp.server",
         "lanmail.smtp.stock",
         "lanmail.pop3.server",
+        "lanmail.pop3.takeover",
         "lanmail.pop3.stock",
         "lanmail.tryout",
         "lanmail.manners",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -409,13 +409,16 @@ class LanPOP3Factory(ServerFactory):
         Ends the session that holds it if that one's client has been silent for ``takeover_after`` seconds and the login comes
         from the same address: a phone that left the Wi-Fi and is back.
         """
-        waiting = {connection.peer.host for connection in self.connections if connection.is_logging_in(user)}
+        self.give_way(user.name, self.waiting_from(user))
+
+    def waiting_from(self, user: User) -> set[str]:
+        """takeover.Sessions."""
+        return {connection.peer.host for connection in self.connections if connection.is_logging_in(user)}
+
+    def give_way(self, name: str, hosts: Collection[str]) -> None:
+        """takeover.Sessions."""
         for connection in self.connections:
-            if (
-                connection.user == user.name
-                and connection.peer.host in waiting
-                and connection.silence >= self.takeover_after
-            ):
+            if connection.user == name and connection.peer.host in hosts and connection.silence >= self.takeover_after:
                 connection.cut("taken over by a new login from the same address")
 
     def refusal_of(self, connection: LanPOP3) -> str:

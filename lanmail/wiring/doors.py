@@ -23,6 +23,7 @@ from lanmail.mailbox.snapshot import Adopted
 from lanmail.manners import Manners
 from lanmail.network import Networks
 from lanmail.pop3.server import LanPOP3Factory
+from lanmail.pop3.takeover import Takeover
 from lanmail.smtp.server import LanSMTPFactory
 from lanmail.tls.configured import given_files, plan_of
 from lanmail.tls.given import DoesNotFit
@@ -111,7 +112,7 @@ class Doors:
             **pop3_limits(settings),
             contexts=None if tls is None else tls.mandatory,
         )
-        maildrops.wanted = self.pop3.wanted
+        maildrops.wanted = Takeover(self.pop3, place.colleagues).wanted
         self._servers = (self.smtp, self.submission, self.pop3)
         self._obey(settings)
 
