@@ -116,6 +116,7 @@ class Runner:
             delivered=self._flushing.delivered,
             undelivered=undelivered,
         )
+        self._coming: list[Callable[[], None]] = []
         self._delay = queue_run_delay
         self._looking = UnderWay()
         self._telling = UnderWay()
@@ -158,8 +159,21 @@ class Runner:
             self._take(message, recipients, content, done.result(), now)
             admitted.callback(None)
 
-        self._bell.when_done(self._journal.admit(message, recipients, content, now=now), hear)
+        self._coming.append(
+            lambda: self._bell.when_done(self._journal.admit(message, recipients, content, now=now), hear)
+        )
+        if self._stopped:
+            self._admit()
+        elif len(self._coming) == 1:
+            self._clock.callLater(0, self._admit)
         await admitted
+
+    def _admit(self) -> None:
+        """Everything that came whole in one turn of the event loop, together: one transaction, although the journal's thread is awake."""
+        coming, self._coming = self._coming, []
+        with self._journal.together():
+            for admit in coming:
+                admit()
 
     def _take(
         self, message: Message, recipients: Sequence[Recipient], content: Content, numbers: Sequence[int], since: float
@@ -181,6 +195,7 @@ class Runner:
     async def stop(self) -> None:
         """Nothing new is begun; what is under way ends; the mailboxes are flushed, and the clock is kept. The journal stays open."""
         self._stopped = True
+        self._admit()
         call, self._look_call = self._look_call, None
         if call is not None:
             call.cancel()

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol, TypeVar
@@ -122,6 +123,10 @@ class Commits:
         while self._jobs:
             self.turn()
         self._ledger.close()  # which writes its log into it, and removes the log
+
+    def together(self) -> AbstractContextManager[object]:
+        """While it is entered, what this thread submits waits."""
+        return self._bell
 
     def submit(
         self,

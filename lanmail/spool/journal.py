@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from lanmail.interfaces import Report
 from lanmail.spool import changes, requests
@@ -96,6 +96,10 @@ class Journal:
     def close(self) -> None:
         """What waits is still done; then the file is closed. Blocks. May be called more than once."""
         self._commits.close()
+
+    def together(self) -> AbstractContextManager[object]:
+        """While it is entered, what this thread asks for is not begun: then it is one transaction."""
+        return self._commits.together()
 
     def turn(self) -> None:
         """The writer's work of one round, for those who have not started it. Blocks; never raises."""

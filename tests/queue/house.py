@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -267,6 +268,9 @@ class RememberedJournal:
     def content(self, queue_id: str) -> Content | None:
         return next((row.content for row in self.rows.values() if row.message.queue_id == queue_id), None)
 
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def find(self, queue_id: str) -> tuple[Message, list[Recipient], Content] | None:
         rows = [row for row in self.rows.values() if row.message.queue_id == queue_id]
         if not rows:
@@ -462,7 +466,9 @@ class House:
     ) -> Deferred[None]:
         """A message; it is not on its way before the event loop turns."""
         to = [recipient(name, sender, **facts) for name in names]
-        return Deferred.fromCoroutine(self.runner.accept(message(queue_id, sender, size), to, content(size)))
+        answer = Deferred.fromCoroutine(self.runner.accept(message(queue_id, sender, size), to, content(size)))
+        self.runner._admit()  # the turn in which it came is over
+        return answer
 
     def turn(self, times: int = 20) -> None:
         """The event loop comes by a few times, and no time passes."""
