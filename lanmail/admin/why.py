@@ -20,7 +20,9 @@ from lanmail.admin.owner import NotAllowed, become_owner
 from lanmail.config.parameters import Settings
 from lanmail.config.settings import place_of, read
 from lanmail.maillog import printable
-from lanmail.spool.stories import NoHistory, Refusal, Stories, Story
+from lanmail.spool.all_stories import AllStories
+from lanmail.spool.shares import histories
+from lanmail.spool.stories import NoHistory, Refusal, Story
 from lanmail.state import HISTORY
 
 SHOWN = 20
@@ -67,19 +69,19 @@ def _settings(file: str | None) -> Settings:
     return reading.settings
 
 
-def _stories(folder: str, settings: Settings) -> Stories:
-    path = os.path.join(folder, HISTORY)
-    if not os.path.lexists(path):
+def _stories(folder: str, settings: Settings) -> AllStories:
+    paths = histories(folder)
+    if not paths:
         if settings.history_days == 0:
             raise NoHistory("no history is kept: history_days is 0")
-        raise NoHistory(f"no history is kept yet: there is no {path}")
-    return Stories(path)
+        raise NoHistory(f"no history is kept yet: there is no {os.path.join(folder, HISTORY)}")
+    return AllStories(paths)
 
 
 class Telling:
     """One answer. found: whether anything was known."""
 
-    def __init__(self, stories: Stories, settings: Settings, since: float, most: int | None) -> None:
+    def __init__(self, stories: AllStories, settings: Settings, since: float, most: int | None) -> None:
         self._stories = stories
         self._settings = settings
         self._since = since

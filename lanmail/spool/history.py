@@ -5,6 +5,7 @@ This is the writing half: a queue in memory, and the thread that empties it. sto
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -15,6 +16,9 @@ from typing import TypeVar
 from lanmail.interfaces import Report
 from lanmail.spool.history_events import FACTS, KINDS
 from lanmail.spool.history_file import Damaged, HistoryFile, Told, TooNew, forget_all, is_damage, set_aside
+from lanmail.spool.left_histories import forget_old, left
+from lanmail.spool.refusals import MOST
+from lanmail.spool.shares import Share
 
 T = TypeVar("T")
 
@@ -37,11 +41,22 @@ class History:
     """Keeps what it is told in a file, in batches, from a thread of its own.
 
     path: of the database. days: how long it is kept; 0 keeps nothing, and removes what is there. wall: seconds since the epoch.
+    share: which worker's it is; the first also forgets what workers have left that there are no more.
     Nothing here raises, for mail does not depend on it: what cannot be kept is dropped, counted, and said in the log once.
     """
 
-    def __init__(self, path: str, days: int, report: Report, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: str,
+        days: int,
+        report: Report,
+        *,
+        wall: Callable[[], float] = time.time,
+        share: Share | None = None,
+    ) -> None:
         self._path = path
+        self._share = share or Share()
+        self._refusals_kept = MOST
         self._days = days
         self._report = report
         self._wall = wall
@@ -60,9 +75,13 @@ class History:
 
     def start(self) -> None:
         """Begin to write. What was told before is not lost."""
+        others = self._left()
+        # Over all files together as many as there would be in one.
+        self._refusals_kept = MOST // (self._share.count + len(others))
         if self._days == 0:
             try:
                 forget_all(self._path)
+                self._forget_left()
             except OSError as error:
                 self._report(
                     "warning: history: cannot remove {file}: {error}", file=self._path, error=error.strerror or error
@@ -163,16 +182,29 @@ class History:
         if file is None:
             return False
         try:
-            return file.prune(self._wall(), self._days)
+            if file.prune(self._wall(), self._days):
+                return True
+            self._forget_left()
+            return False
         except Exception as error:
             self._failed(error)
             return False
+
+    def _left(self) -> list[str]:
+        try:
+            return left(os.path.dirname(self._path), self._share)
+        except OSError:
+            return []  # whoever opens our own file there will say why
+
+    def _forget_left(self) -> None:
+        if self._share.place == 0 and (others := self._left()):
+            forget_old(others, self._wall(), self._days, self._refusals_kept, self._report)
 
     def _opened(self) -> HistoryFile | None:
         if self._file is not None or self._hopeless or time.monotonic() < self._retry_at:
             return self._file
         try:
-            self._file = HistoryFile(self._path, self._wall())
+            self._file = HistoryFile(self._path, self._wall(), self._refusals_kept)
         except TooNew as error:
             self._hopeless = True
             self._report(

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from lanmail.spool.history_events import NUMBERS, Fact, kept, key_of, names_in, queue_number, received_row, row_of
+from lanmail.spool.refusals import MOST, Refusals, forget_refusals, thin
 from lanmail.spool.refusals import SCHEMA as REFUSALS
-from lanmail.spool.refusals import Refusals, forget_refusals
 
 VERSION = 1
 
@@ -65,10 +65,11 @@ class Damaged(Exception):
 class HistoryFile:
     """Opens the file, or makes it: 0600, the folder's owner's. Raises TooNew, Damaged, OSError, sqlite3.Error.
 
-    now: seconds since the epoch, from when on a new one tells.
+    now: seconds since the epoch, from when on a new one tells. refusals: so many rows of them are kept at most.
     """
 
-    def __init__(self, path: str, now: float) -> None:
+    def __init__(self, path: str, now: float, refusals: int = MOST) -> None:
+        self._most_refusals = refusals
         _make(path)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
@@ -143,7 +144,7 @@ class HistoryFile:
         self._insert("INSERT INTO event", events)
         # In the order of the table, so that each page of it is touched once.
         self._insert("INSERT OR IGNORE INTO found", sorted(register))
-        refusals.write(self._connection)
+        refusals.write(self._connection, self._most_refusals)
 
     def _insert(self, into: str, rows: Sequence[Sequence[Fact | None]]) -> None:
         if not rows:
@@ -179,6 +180,18 @@ class HistoryFile:
                 self._forget(day, first, end)
                 return True
         return gone or self._shrink()
+
+    def thin(self, refusals: int) -> None:
+        """No more than so many of them stay, from now on."""
+        self._most_refusals = refusals
+        thin(self._connection, refusals)
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it that anybody could be told."""
+        found = (
+            "SELECT EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM message) OR EXISTS (SELECT 1 FROM refusal)"
+        )
+        return not self._connection.execute(found).fetchone()[0]
 
     def _forget(self, day: int, first: int, end: int) -> None:
         connection = self._connection

@@ -66,9 +66,14 @@ class Refusals:
         if not self._counted:
             return
         connection.executemany(_COUNT, (same + rest for same, rest in self._counted.items()))
-        (rows,) = connection.execute("SELECT count(*) FROM refusal").fetchone()
-        if rows > most:
-            connection.execute(_MAKE_ROOM, (rows - most * _LEFT // MOST,))
+        thin(connection, most)
+
+
+def thin(connection: sqlite3.Connection, most: int) -> None:
+    """Where there are more than so many, make room."""
+    (rows,) = connection.execute("SELECT count(*) FROM refusal").fetchone()
+    if rows > most:
+        connection.execute(_MAKE_ROOM, (rows - most * _LEFT // MOST,))
 
 
 def forget_refusals(connection: sqlite3.Connection, before: float, most: int) -> int:

@@ -47,7 +47,7 @@ class Keeping:
         settings, state = place.settings, place.state
         share = self.share = Share(place.colleagues.number, place.colleagues.count)
         history = self.history = History(
-            os.path.join(state.path, share.history), settings.history_days, log.report, wall=time.time
+            os.path.join(state.path, share.history), settings.history_days, log.report, wall=time.time, share=share
         )
         self.tell = history.tell if settings.history_days else nothing_to_tell
         self.incoming = IncomingFolder(state.folder("incoming"), place.in_thread, log.report)
