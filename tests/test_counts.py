@@ -1,10 +1,10 @@
-"""What one message and one session may cost, in system calls, opens, flushes and transactions: bench/limits.json is the word."""
+"""What one message and one session may cost, in system calls, flushes, allocations and so on: bench/limits.json is the word."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from bench.counting import WORKS, above, counted, limits, prepared, totals
+from bench.counting import MEMORY, WORKS, above, counted, limits, memory_counted, prepared, totals
 from tests.live import need
 
 TRACE = """\
@@ -23,7 +23,7 @@ class CountTests(SynchronousTestCase):
 
     def test_every_work_has_limits_for_all_that_is_counted(self) -> None:
         self.assertEqual(
-            {work.name: set(totals("")) for work in WORKS}, {name: set(few) for name, few in limits().items()}
+            {work.name: {*totals(""), *MEMORY} for work in WORKS}, {name: set(few) for name, few in limits().items()}
         )
 
     def test_what_is_above_its_limit_is_named_with_both_numbers(self) -> None:
@@ -47,3 +47,13 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(above(counts), [], counts)
         # A count of nothing would be within every limit.
         self.assertGreater(counts["message, a connection each"]["transactions"], 0, counts)
+
+    def test_nothing_takes_more_memory_or_copies_more_than_it_may(self) -> None:
+        need("cc")
+        server = prepared(self.mktemp(), preload=True)
+        self.addCleanup(server.stop)
+        counts = {work.name: memory_counted(server, work) for work in WORKS}
+        self.assertEqual(above(counts), [], counts)
+        # A library that was not loaded counts nothing; and a message of 4 KiB is copied at least once.
+        self.assertGreater(counts["message, a connection each"]["allocations"], 100, counts)
+        self.assertGreater(counts["message, a connection each"]["octets copied"], 4096, counts)
