@@ -70,6 +70,33 @@ class Carrier(Generic[Event]):
     handed_over: called when the transport has taken all that was said, and the client takes more.
     """
 
+    __slots__ = (
+        "_answer",
+        "_choked",
+        "_clock",
+        "_conversation",
+        "_gone",
+        "_handed_over",
+        "_handshaking",
+        "_heard_all",
+        "_idle",
+        "_least_rate",
+        "_leaving",
+        "_log",
+        "_owed",
+        "_patience",
+        "_pumping",
+        "_reading_paused",
+        "_room",
+        "_seen_octets",
+        "_seen_progress",
+        "_stopping",
+        "_timer",
+        "_transport",
+        "_working",
+        "closed",
+    )
+
     def __init__(
         self,
         transport: Any,

@@ -100,7 +100,7 @@ class LanPOP3(pop3.POP3):
         self._ending = ""
         self._keep_alive()
         factory.connections.opened(self)
-        self._carrier.closed.addCallback(self._over).addErrback(_broken)
+        self._carrier.closed.addCallback(self._over)  # one callback: a connection that waits has few things
         self._carrier.start()
 
     def handshakeCompleted(self) -> None:
@@ -318,6 +318,12 @@ class LanPOP3(pop3.POP3):
             transport.getHandle().setsockopt(socket.IPPROTO_TCP, option, value)
 
     def _over(self, _: object) -> None:
+        try:
+            self._give_back()
+        except Exception:
+            log.failure("while ending a session", Failure())
+
+    def _give_back(self) -> None:
         """The connection is gone and nothing is under way for it: give back what was given."""
         self.factory.connections.gone(self)
         if self._admitted:
@@ -341,10 +347,6 @@ class LanPOP3(pop3.POP3):
 def _why(trouble: BaseException) -> str:
     """For the log: what names the mailbox and its trouble, where there is such a text; the client has got another."""
     return str(getattr(trouble, "detail", "")) or str(trouble) or type(trouble).__name__
-
-
-def _broken(failure: Failure) -> None:
-    log.failure("while ending a session", failure)
 
 
 @implementer(IServerFactoryPOP3)

@@ -43,6 +43,27 @@ class Pop3Session(Conversation[Event]):
     refusal: said instead of the banner, and all there is then (too many connections).
     """
 
+    __slots__ = (
+        "_banner",
+        "_commands_before_login",
+        "_error_limit",
+        "_errors",
+        "_exchange",
+        "_failed_logins",
+        "_implementation",
+        "_line_start",
+        "_login_commands",
+        "_login_tries",
+        "_marks",
+        "_mechanism",
+        "_outstanding",
+        "_refusal",
+        "_secure",
+        "_terms",
+        "_username",
+        "ending",
+    )
+
     def __init__(
         self,
         banner: str,

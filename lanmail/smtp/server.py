@@ -84,7 +84,7 @@ class LanSMTP(smtp.ESMTP):
             owed=limits.unread_octets,
         )
         factory.connections.opened(self)
-        self._carrier.closed.addCallback(self._over).addErrback(_broken)
+        self._carrier.closed.addCallback(self._over)  # one callback: a connection that waits has few things
         self._carrier.start()
 
     def handshakeCompleted(self) -> None:
@@ -235,15 +235,17 @@ class LanSMTP(smtp.ESMTP):
         return self.factory.limits.timeout
 
     def _over(self, _: object) -> None:
+        try:
+            self._give_back()
+        except Exception:
+            log.failure("while ending a session", Failure())
+
+    def _give_back(self) -> None:
         """The connection is gone and nothing is under way for it."""
         self.factory.connections.gone(self)
         if self._refusal is None:
             self.factory.admission.leave(self.peer)
         self._log_out()
-
-
-def _broken(failure: Failure) -> None:
-    log.failure("while ending a session", failure)
 
 
 class LanSMTPFactory(smtp.SMTPFactory):

@@ -41,6 +41,32 @@ class SmtpSession(Conversation[Event]):
     the greeting, where the client cannot be served now. refused: is told every reply that says no: client, verb, status.
     """
 
+    __slots__ = (
+        "_after_reset",
+        "_asked",
+        "_banner",
+        "_client",
+        "_errors",
+        "_exchange",
+        "_failed_logins",
+        "_held",
+        "_hostname",
+        "_junk",
+        "_limits",
+        "_mechanism",
+        "_refusal",
+        "_secret",
+        "_secure",
+        "_story",
+        "_tell_refused",
+        "_terms",
+        "_text",
+        "_transaction",
+        "_verb",
+        "authenticated",
+        "greeting",
+    )
+
     def __init__(
         self,
         client: str,

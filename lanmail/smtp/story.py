@@ -11,6 +11,12 @@ from lanmail.status import Status
 class Story:
     """client: who it is, as Postfix writes it: ``unknown[192.168.1.5]``. report: takes the lines."""
 
+    __slots__ = (
+        "_client",
+        "_report",
+        "tally",
+    )
+
     def __init__(self, client: str, report: Report) -> None:
         self._client = client
         self._report = report

@@ -10,6 +10,11 @@ _VERBS = ("HELO", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "VRFY"
 class Tally:
     """``str`` of it is ``ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4``: where some failed, those that did not, then all."""
 
+    __slots__ = (
+        "_done",
+        "_given",
+    )
+
     def __init__(self) -> None:
         self._given: dict[str, int] = {}
         self._done: dict[str, int] = {}

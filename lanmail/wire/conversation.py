@@ -30,6 +30,16 @@ class Conversation(Generic[Event]):
     meanwhile waits its turn, so replies never change order. Nothing here blocks, waits or knows what time it is.
     """
 
+    __slots__ = (
+        "_awaiting",
+        "_input",
+        "_output",
+        "_output_size",
+        "closing",
+        "output_limit",
+        "progress",
+    )
+
     def __init__(self) -> None:
         self._input = LineBuffer()
         self._output: list[bytes] = []

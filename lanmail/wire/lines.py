@@ -19,6 +19,12 @@ class LineBuffer:
     what the caller allows: a line past its limit is thrown away as it comes, and reported once, when it ends.
     """
 
+    __slots__ = (
+        "_data",
+        "_discarding",
+        "_searched",
+    )
+
     def __init__(self) -> None:
         self._data = bytearray()
         self._searched = 0
