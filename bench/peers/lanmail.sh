@@ -5,6 +5,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd); root=$(cd "$here/../.." && pwd)
 pidf=${BENCH_TMP:-/var/tmp}/lanmail-bench.pid; spool=/var/spool/lanmail-bench
+unset PYTHONDONTWRITEBYTECODE # an installed program is compiled
 if [ "$1" = stop ]; then exec kill "$(cat "$pidf")"; fi
 # Not below BENCH_TMP, where everybody may write: what is to be trusted by root may not lie there.
 install -d -m 0755 $spool /var/lib/lanmail-bench
