@@ -176,7 +176,6 @@ def queue(target: Target, points: list[int]) -> Series:
             out["lanmail queue"].append((rows, time.monotonic() - began))
         target.stop()
         print(f"queue {rows}: " + _last(out), flush=True)
-    forget()
     return {name: line for name, line in out.items() if line}
 
 
@@ -240,6 +239,9 @@ def main(about: str) -> str | None:
             series = _kept(path) if said.draw or said.points else {}
             if not said.draw:
                 chosen = [int(point) for point in said.points.split(",")] if said.points else points
+                # Whatever ended a curve early may have left a million rows, and a server that has them.
+                target.end_leftovers()
+                forget()
                 series = added(series, measure(target, [point for point in chosen if point <= (said.most or point)]))
                 target.stop()
                 with open(path, "w") as f:
@@ -252,4 +254,5 @@ def main(about: str) -> str | None:
         if not said.draw:
             target.reset()
             target.stop()
+            forget()
     return None
