@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import poplib
+import pwd
 import random
 import signal
 import smtplib
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lanmail.accounts.hashes import PasswordHash
-from tests.live import ROOT, Server
+from tests.live import ROOT, Server, mail_owner
 from tests.powercut.letters import DOMAIN, SENDER, text_of
 from tests.powercut.recorder import Marks, compiled, environment
 
@@ -69,10 +70,12 @@ def cheap_hash(password: str) -> PasswordHash:
     return PasswordHash(1, 1, 1, salt, hashlib.scrypt(password.encode(), salt=salt, n=2, r=1, p=1, dklen=32))
 
 
-def record_load(folder: str, seconds: float, seed: int, senders: int = 8, fetchers: int = 4) -> Recording:
+def record_load(
+    folder: str, seconds: float, seed: int, senders: int = 8, fetchers: int = 4, workers: int = 1
+) -> Recording:
     """Some seconds of it. AssertionError where a client was told something that it should not have been."""
     os.makedirs(folder)
-    server = RecordedServer(folder)
+    server = RecordedServer(folder, f"workers = {workers}\n" if workers > 1 else "")
     record = os.path.join(folder, "record")
     boot = Path(folder, "boot")
     boot.write_text("00000000-0000-4000-8000-000000000000\n")
@@ -81,6 +84,10 @@ def record_load(folder: str, seconds: float, seed: int, senders: int = 8, fetche
     variables = environment(library, watched, record, sync=SYNC, boot=str(boot))
     program = (sys.executable, "-m", "tests.powercut.program", *server.command()[3:])
     marks = Marks(record)
+    if os.geteuid() == 0:
+        # A process that has given up root opens it anew after a fork.
+        person = pwd.getpwnam(mail_owner())
+        os.chown(record, person.pw_uid, person.pw_gid)
     server.start(["env", *(f"{name}={value}" for name, value in variables.items()), *program])
     marks.put("up")
     other = subprocess.Popen(

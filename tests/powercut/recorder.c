@@ -50,9 +50,8 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static atomic_ulong syncs;
 static __thread char label[256];
 
-static void open_record(void)
+static void open_record(const char *path)
 {
-    const char *path = getenv("RECORDER_LOG");
     int fd;
 
     record = -1;
@@ -75,8 +74,13 @@ static void in_child(void)
 {
     /* flock is the open file's: sharing the parent's would not keep the two apart. */
     if (record >= 0) {
-        close(record);
-        open_record();
+        char path[64];
+        int inherited = record;
+
+        /* By the descriptor: whoever has given up root since does not reach the record's folder. */
+        snprintf(path, sizeof path, "/proc/self/fd/%d", inherited);
+        open_record(path);
+        close(inherited);
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -89,7 +93,7 @@ __attribute__((constructor)) static void begin(void)
     boot = getenv("RECORDER_BOOT");
     if (microseconds != NULL)
         sync_time = atol(microseconds);
-    open_record();
+    open_record(getenv("RECORDER_LOG"));
     pthread_atfork(before_fork, in_parent, in_child);
 }
 
@@ -98,7 +102,7 @@ void recorder_begin(const char *log, const char *boot_id)
 {
     setenv("RECORDER_LOG", log, 1);
     boot = strdup(boot_id);
-    open_record();
+    open_record(log);
 }
 
 /* Who calls the next sync of this thread, for the record. */

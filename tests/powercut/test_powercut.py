@@ -9,8 +9,9 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from lanmail.config.settings import read
 from tests.powercut.cuts import asked_by, cut
 from tests.powercut.load import Recording, record_load
 from tests.powercut.recorder import Step
@@ -19,11 +20,11 @@ SEED = 20261125
 
 
 @functools.cache
-def recording() -> Recording:
+def recording(workers: int = 1) -> Recording:
     """For all tests of this module, since it takes some seconds. (Trial has no setUpClass.)"""
     folder = os.path.realpath(tempfile.mkdtemp(prefix="lanmail-powercut-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return record_load(os.path.join(folder, "load"), 4.0, SEED)
+    return record_load(os.path.join(folder, "load"), 4.0, SEED, workers=workers)
 
 
 class PowerCutTests(SynchronousTestCase):
@@ -35,6 +36,24 @@ class PowerCutTests(SynchronousTestCase):
         print(outcome)
         self.assertEqual(outcome.faults, {}, f"the folders of these points are in {folder}")
         self.assertEqual(outcome.ways, {"once": 110, "twice": 30, "whole": 10})
+
+
+class WorkersTests(SynchronousTestCase):
+    """Three wrote, each into a journal of its own; one comes up on what is left, and takes all of it over."""
+
+    timeout = 600
+
+    def test_at_50_points_every_promise_is_kept(self) -> None:
+        folder = os.path.realpath(self.mktemp())
+        os.makedirs(folder)
+        with open(os.path.join(folder, "main.cf"), "w") as file:
+            file.write("workers = 3\n")
+        if any(error.place and "workers" in str(error) for error in read(file.name).errors):
+            raise SkipTest("this main.cf takes one worker only")
+        outcome = cut(recording(3), folder, points=50, seed=SEED)
+        print(outcome)
+        self.assertEqual(outcome.faults, {}, f"the folders of these points are in {folder}")
+        self.assertIn("journal-2-wal", outcome.syncs)
 
 
 class BrokenProgramTests(SynchronousTestCase):
