@@ -32,19 +32,14 @@ from lanmail.rights.handover import hand_over
 from lanmail.rights.loading import unreadable
 from lanmail.rights.starting import NoParent
 from lanmail.service import LanMail
-from lanmail.shared.tables import Tables
-from lanmail.spool.adoption import adopt
-from lanmail.spool.database import JournalTrouble
 from lanmail.spool.ground import doubts
 from lanmail.state import StateFolder, StateTrouble
 from lanmail.tls.checking import judged
 from lanmail.tryout import CannotTry, TryOut
+from lanmail.wiring.beside import before_the_workers
 from lanmail.wiring.listening import open_ports
 from lanmail.wiring.place import CannotStart, Place, log
 from lanmail.wiring.rights import Guarded, Rights, Unguarded
-from lanmail.workers.births import Births, CannotBear
-from lanmail.workers.output import Output
-from lanmail.workers.supervisor import Supervisor
 
 
 class Options(usage.Options, AuthOptionMixin):
@@ -104,7 +99,7 @@ def makeService(options: Options) -> IService:
             _say(describe(reading, ground=[] if trial else doubts(reading.settings.queue_directory)))
             raise SystemExit(1 if reading.errors else 0)
         return _service(reading, options, trial)
-    except (CannotBear, CannotTry, CannotListen, CannotStart, NoParent, StateTrouble) as trouble:
+    except (CannotTry, CannotListen, CannotStart, NoParent, StateTrouble) as trouble:
         _end(str(trouble))
 
 
@@ -160,11 +155,14 @@ def _supervisor(
     started: Callable[[], None],
 ) -> IService:
     """The service of several processes. The nursery begins to load what they need while we go on."""
+    # Here, since one process alone needs none of it.
+    from lanmail.shared.tables import Tables
+    from lanmail.workers.births import Births
+    from lanmail.workers.output import Output
+    from lanmail.workers.supervisor import Supervisor
+
     with place.rights.as_owner():
-        try:
-            adopt(place.state.path, log.report)
-        except JournalTrouble as trouble:
-            raise CannotStart(str(trouble)) from trouble
+        before_the_workers(place.state, log.report)
     output = None if _says_it_plainly(options) else Output()
     # Root's part of the nursery ends before it hears a word of us.
     owner = place.rights.identity if isinstance(place.rights, Guarded) else ()

@@ -71,8 +71,6 @@ def _whole(settings: Settings) -> Iterator[Problem]:
 
 def _workers(settings: Settings) -> Iterator[Problem]:
     """Ports are bound once and handed to every worker; an endpoint is whatever Twisted makes of it, in one process."""
-    if settings.workers > 1:
-        yield _error(settings, "workers", "more than one is not to be relied on yet; leave it at 1")
     for name in ("smtp_endpoint", "pop3_endpoint"):
         if settings.workers > 1 and settings.values[name]:
             yield _error(settings, "workers", f"{settings.workers} cannot share {name}; use ports, or one worker")

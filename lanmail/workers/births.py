@@ -15,15 +15,12 @@ from zope.interface import implementer
 
 from lanmail.rights import channel
 from lanmail.rights.channel import Frame, Noise
+from lanmail.wiring.place import CannotStart
 from lanmail.workers import nursery
 
 _PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lanmail.workers.nursery import main; main(sys.argv[2:])"
 # Said to us alone: a worker that took them for its own would speak to the manager, or take the ports for systemd's.
 _OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-
-
-class CannotBear(Exception):
-    """The nursery cannot be started. The text is a sentence for whoever starts the server."""
 
 
 class Listener(Protocol):
@@ -45,7 +42,7 @@ class Births:
     """Started before the event loop runs, by a root perhaps.
 
     ports: descriptors of listening sockets. inherited: further ones that workers get. owner: uid, gid and further groups that the nursery
-    becomes; empty where it stays who we are. output: where it and the workers write; None: where we do.
+    becomes; empty where it stays who we are. output: where it and the workers write; None: where we do. Raises CannotStart.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class Births:
                 )
             except OSError as error:
                 self._sock.close()
-                raise CannotBear(f"cannot start {nursery.__file__}: {error.strerror}") from error
+                raise CannotStart(f"cannot start {nursery.__file__}: {error.strerror}") from error
 
     def start(self, reactor: Any, listener: Listener) -> None:
         """Once the reactor may be used, and after the process has gone to the background."""

@@ -23,11 +23,15 @@ from lanmail.config.settings import Reading
 from lanmail.maillog import Logger
 from lanmail.notify import Notices
 from lanmail.ports import Listening
+from lanmail.queue.control import ControlSocket
+from lanmail.queue.far import FarDesk
+from lanmail.queue.together import Together
 from lanmail.rights.privileges import CannotDrop
 from lanmail.service import announce, log_file_of, reopen
 from lanmail.shared.tables import Tables
 from lanmail.status import DeliveryFailure
 from lanmail.wiring.place import Place
+from lanmail.wiring.post import listen
 from lanmail.wiring.reload import Refused, read_again, refuse, tell
 from lanmail.wiring.rights import Guarded
 from lanmail.workers.births import Births
@@ -43,6 +47,8 @@ AGAIN_LAST = 30.0
 SERVED_WELL = 60.0
 # Seconds for workers to end beyond shutdown_timeout, which holds for their clients: a thread may be at a slow disk. Then they are killed.
 TO_END = 20.0
+# Seconds for one to end whose line has ended.
+TO_LEAVE = 5.0
 # Seconds between two questions whether workers are alive, where no manager asks us; and for certificates and tables to be read in each.
 LOOK_EVERY = 10.0
 TO_READ = 60.0
@@ -94,6 +100,9 @@ class Supervisor(Service):
         self._looking.clock = place.reactor
         self._reloading = DeferredLock()
         self.switchboard = Switchboard(place.reactor, self._count)
+        owner = place.rights.owner
+        desks = [FarDesk(self.switchboard.ask, number) for number in range(1, self._count + 1)]
+        self._control = ControlSocket(place.state.path, owner.pw_uid, owner.pw_gid, Together(desks), place.reactor)
         self._children: dict[int, _Child] = {}
         self._pauses: dict[int, float] = {}
         self._later: set[IDelayedCall] = set()
@@ -131,6 +140,7 @@ class Supervisor(Service):
         signals = {number: signal.signal(number, self._hurry) for number in (signal.SIGTERM, signal.SIGINT)}
         for call in [*self._later]:
             call.cancel()
+        await self._control.stop()
         # Whoever holds a listening socket open lets clients in, to wait for nobody.
         for port in self._ports:
             port.socket.close()
@@ -159,6 +169,7 @@ class Supervisor(Service):
 
     def _hurry(self, *_: object) -> None:
         """Told to stop once more."""
+        self._place.reactor.callFromThread(self._control.connections.hurry)
         self._place.reactor.callFromThread(self._tell_all, {"hurry": True})
 
     def _kill(self) -> None:
@@ -276,10 +287,17 @@ class Supervisor(Service):
                 self._let_serve()
 
     def _line_ended(self, number: int, child: _Child) -> None:
-        """It ends, or has gone mad, and then the nursery ends it."""
+        """It is on its way out; or it has gone mad, and then the nursery ends it."""
+
+        def kill() -> None:
+            self._later.discard(call)
+            if self._children.get(number) is child:
+                self._births.kill(number)
+
         if self._children.get(number) is child:
             self._lost(number)
-            self._births.kill(number)
+            call = self._place.reactor.callLater(TO_LEAVE, kill)
+            self._later.add(call)
 
     def _lost(self, number: int) -> None:
         """Nothing comes from it any more."""
@@ -297,6 +315,7 @@ class Supervisor(Service):
             log.info("worker {number} (pid {pid}) serves", number=number, pid=child.pid)
         if not self._serving:
             self._serving = True
+            listen(self._control, self._place.reactor)
             announce([f"{port.protocol} on {port.place}" for port in self._ports], self._place.settings)
             self._notices.ready()
             interval = self._notices.watchdog_interval
