@@ -8,6 +8,7 @@ Then a second judge (tests.mailbox.crash) kills a process that does nothing but 
 
   --rounds 500         so many; of the second, a tenth
   --seed 1             of what is drawn; where a kill falls is chance all the same
+  --workers 3          so many serve, and are killed one by one and all at once
   --owner NAME         run the server as that user (only root can)
 """
 
@@ -30,6 +31,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=500, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--owner", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = os.path.realpath(tempfile.mkdtemp(prefix="lanmail-crash-"))
     os.chmod(folder, 0o755)  # the server may be somebody else's
@@ -39,7 +41,8 @@ def main() -> int:
             print(f"\r{outcome.rounds} of {options.rounds} rounds ", end="", file=sys.stderr, flush=True)
 
     try:
-        print(play(os.path.join(folder, "house"), options.rounds, options.seed, options.owner, progress), flush=True)
+        house = os.path.join(folder, "house")
+        print(play(house, options.rounds, options.seed, options.owner, progress, options.workers), flush=True)
         os.rmdir(folder)
     except Wrong as wrong:
         print(wrong)

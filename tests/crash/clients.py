@@ -35,13 +35,14 @@ class _Elsewhere(Exception):
 class Load:
     """All of them, from now until ``stop``. Then faults are what was wrong in what they were told and shown.
 
-    number: of this load; no other may have it. Where clients lose the server before ``killing`` is set, that is wrong.
-
+    number: of this load; no other may have it. Where clients lose the server before ``killing`` is set, that is wrong; but with
+    ``one_dies`` they come again.
     """
 
     def __init__(self, server: MortalServer, books: Books, number: int, seed: str) -> None:
         self.faults: list[str] = []
         self.killing = threading.Event()
+        self.one_dies = threading.Event()
         self._wanted: tuple[str, threading.Event] | None = None
         self._server = server
         self._books = books
@@ -76,6 +77,8 @@ class Load:
             try:
                 work(name, chance)
             except _GONE as error:
+                if self.one_dies.is_set() and not self.killing.is_set():
+                    continue
                 if not self.killing.is_set():
                     self.faults.append(f"{name}: {error!r}")
                     return

@@ -25,6 +25,9 @@ LONGEST = 0.7  # seconds of load; then it has written to all mailboxes, and the 
 AGAIN_AT_START = 0.1
 AGAIN_AT_WORK = 0.1
 NEIGHBOUR_BETWEEN = 0.5
+# With several workers, one of them is killed first, and all some seconds later: before another has come in its place, or after.
+ONE_OF_SEVERAL = 0.5
+ONE_AGAIN = 2.0
 # At what a kill is aimed, or at nothing; it hits within so many seconds.
 AIMS = ("", "", "large", "quit")
 CLOSE = 0.02
@@ -69,11 +72,12 @@ class Outcome:
 class Rounds:
     """One server, and the mail that goes through it. Its folder stays where Wrong was raised."""
 
-    def __init__(self, folder: str, seed: int, owner: str | None = None) -> None:
+    def __init__(self, folder: str, seed: int, owner: str | None = None, workers: int = 1) -> None:
         self.outcome = Outcome()
         self._chance = random.Random(seed)
         self._seed = f"{seed}"
-        self._server = MortalServer(folder, self._chance, owner)
+        self._server = MortalServer(folder, self._chance, owner, workers)
+        self._workers = workers
         self._books = Books(USERS)
         self._neighbour = Neighbour(self._server, self._books, f"{seed} other")
         self._load = 0
@@ -128,6 +132,11 @@ class Rounds:
         load = Load(self._server, self._books, self._load, self._seed)
         try:
             time.sleep(self._chance.uniform(0, LONGEST))
+            if self._workers > 1 and self._chance.random() < ONE_OF_SEVERAL:
+                load.one_dies.set()
+                self._server.kill_one(self._chance)
+                self._books.trail.append(f"{time.time():.3f} killed one")
+                time.sleep(self._chance.uniform(0, ONE_AGAIN))
             aim = self._chance.choice(AIMS)
             if aim:
                 load.wait_for(aim, LONGEST)
@@ -233,10 +242,15 @@ class Rounds:
 
 
 def play(
-    folder: str, rounds: int, seed: int, owner: str | None = None, progress: Callable[[Outcome], None] = lambda _: None
+    folder: str,
+    rounds: int,
+    seed: int,
+    owner: str | None = None,
+    progress: Callable[[Outcome], None] = lambda _: None,
+    workers: int = 1,
 ) -> Outcome:
     """So many rounds in that folder, which is removed when all is well. Raises Wrong."""
     os.makedirs(folder, exist_ok=True)
-    outcome = Rounds(folder, seed, owner).play(rounds, progress)
+    outcome = Rounds(folder, seed, owner, workers).play(rounds, progress)
     shutil.rmtree(folder)
     return outcome

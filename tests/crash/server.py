@@ -17,8 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lanmail.mailbox.expunge import interrupted
-from tests.live import PATIENCE, Server
+from lanmail.spool.shares import journals
+from tests.live import PATIENCE, Server, wait_for
 from tests.powercut.load import PASSWORD, SETTINGS, cheap_hash
+from tests.scenarios.test_least_privilege import children, program
 
 USERS = tuple(f"user{number}" for number in range(20))
 # Ports that the system gives to nobody who does not ask for them: they must be free again after each kill.
@@ -26,10 +28,11 @@ _PORTS = range(20_000, 32_000)
 
 
 class MortalServer(Server):
-    """owner: who runs it, and then this must be root; None: whoever runs the tests."""
+    """owner: who runs it, and then this must be root; None: whoever runs the tests. workers: how many serve; all of them are killed."""
 
-    def __init__(self, folder: str, chance: random.Random, owner: str | None = None) -> None:
-        super().__init__(folder, SETTINGS, owner=owner, people={})
+    def __init__(self, folder: str, chance: random.Random, owner: str | None = None, workers: int = 1) -> None:
+        super().__init__(folder, f"{SETTINGS}\nworkers = {workers}\n", owner=owner, people={})
+        self._workers = workers
         ports = _free_port(chance), _free_port(chance)
         settings = self.main_cf.read_text()
         for name, before, port in (("smtp", self.smtp, ports[0]), ("pop3", self.pop3, ports[1])):
@@ -49,14 +52,30 @@ class MortalServer(Server):
         return (*self._prefix, *super().command())
 
     @property
-    def journal(self) -> Path:
-        return self.queue / "lanmail" / "journal-0"
+    def journals(self) -> list[Path]:
+        return (
+            [Path(path) for path in journals(str(self.queue / "lanmail"))]
+            if self.queue.joinpath("lanmail").exists()
+            else []
+        )
 
     def kill(self) -> None:
         assert self.process is not None
+        family = descendants(self.process.pid) if self._workers > 1 else []
         self.process.kill()
         if self.process.wait() != -signal.SIGKILL:
             raise AssertionError(f"the server has ended by itself\n{self.describe()}")
+        # Gone, and taken note of by whoever adopts them: whose pid stands in a lock is looked for in /proc.
+        wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in family), self.describe)
+
+    def kill_one(self, chance: random.Random) -> None:
+        """One of the workers; the others serve on, and another comes in its place."""
+        assert self.process is not None
+        nursery = next(pid for pid in children(self.process.pid) if b"nursery" in program(pid))
+        workers = children(nursery)
+        if workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
 
     def whole_log(self) -> str:
         return super().describe()
@@ -75,9 +94,13 @@ class MortalServer(Server):
 
     def _unsettled(self) -> int:
         """Copies to be delivered or looked for, and expunges to be finished."""
-        with contextlib.closing(sqlite3.connect(f"file:{self.journal}?mode=ro", uri=True, timeout=5)) as connection:
-            rows = connection.execute("SELECT count(*) FROM recipient WHERE boot IS NULL OR marked = 0").fetchone()[0]
-        return int(rows) + len(self.half_moved())
+        rows = 0
+        for journal in self.journals:
+            with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=5)) as connection:
+                rows += connection.execute(
+                    "SELECT count(*) FROM recipient WHERE boot IS NULL OR marked = 0"
+                ).fetchone()[0]
+        return rows + len(self.half_moved())
 
     def half_moved(self) -> list[str]:
         """Whose mailboxes letters were being taken out of when it was killed."""
@@ -88,13 +111,24 @@ class MortalServer(Server):
         return Counter(self._rows(), **{"expunge begun": len(self.half_moved())})
 
     def _rows(self) -> dict[str, int]:
-        if not self.journal.exists():
-            return {}
+        rows: Counter[str] = Counter()
+        named: set[str] = set()
+        for journal in self.journals:
+            of_one, names = self._rows_of(journal)
+            rows.update(of_one)
+            named |= names
+        incoming = self.queue / "lanmail" / "incoming"
+        if incoming.exists():
+            rows["coming in"] = len({path.name for path in incoming.iterdir()} - named)
+        return dict(rows)
+
+    def _rows_of(self, journal: Path) -> tuple[dict[str, int], set[str]]:
+        """How much of which state is in one journal, and the bodies that it names."""
         with tempfile.TemporaryDirectory() as folder:
             # A copy: whoever opens the journal itself first makes its write-ahead log's index anew.
             for suffix in ("", "-wal"):
                 with contextlib.suppress(FileNotFoundError):
-                    shutil.copyfile(f"{self.journal}{suffix}", os.path.join(folder, f"journal{suffix}"))
+                    shutil.copyfile(f"{journal}{suffix}", os.path.join(folder, f"journal{suffix}"))
             with contextlib.closing(sqlite3.connect(os.path.join(folder, "journal"))) as connection:
                 try:
                     states = connection.execute(
@@ -108,16 +142,20 @@ class MortalServer(Server):
                     named = {name for (name,) in connection.execute("SELECT name FROM message WHERE name IS NOT NULL")}
                 except sqlite3.OperationalError:  # killed before it had its tables
                     states, begun, named = [], [], set()
-        incoming = self.queue / "lanmail" / "incoming"
-        orphans = len({path.name for path in incoming.iterdir()} - named) if incoming.exists() else 0
         torn = sum(place < self._length(user) < end for user, place, end in begun)
-        return {**dict(states), "coming in": orphans, "torn": torn}
+        return {**dict(states), "torn": torn}, named
 
     def _length(self, user: str) -> int:
         try:
             return (self.spool / user).stat().st_size
         except FileNotFoundError:
             return 0
+
+
+def descendants(pid: int) -> list[int]:
+    """All that it has started, and they in turn."""
+    found = children(pid)
+    return [*found, *(below for child in found for below in descendants(child))]
 
 
 def _free_port(chance: random.Random) -> int:

@@ -21,8 +21,8 @@ class CrashTests(SynchronousTestCase):
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="lanmail-crash-"))
         os.chmod(self.folder, 0o755)
 
-    def play(self, rounds: int, seed: int, owner: str | None = None) -> None:
-        outcome = play(os.path.join(self.folder, "house"), rounds, seed, owner)
+    def play(self, rounds: int, seed: int, owner: str | None = None, workers: int = 1) -> None:
+        outcome = play(os.path.join(self.folder, "house"), rounds, seed, owner, workers=workers)
         shutil.rmtree(self.folder)
         print(outcome)
         self.assertGreater(outcome.letters["answered"], 10 * rounds)
@@ -32,6 +32,9 @@ class CrashTests(SynchronousTestCase):
 
     def test_killed_ten_times_under_load_every_250_is_kept_once(self) -> None:
         self.play(10, seed=20261125)
+
+    def test_three_workers_killed_one_by_one_and_all_at_once(self) -> None:
+        self.play(6, seed=20261127, workers=3)
 
     def test_also_where_the_server_was_never_root(self) -> None:
         if os.geteuid() != 0:
