@@ -586,7 +586,7 @@ class Settings:
     workers = Parameter(
         WORKERS,
         "1",
-        "How many processes serve side by side; auto: one for each processor that may be used. Each needs memory of its own.",
+        "How many processes serve side by side; auto: one for each processor that may be used. More than one is refused so far.",
         ours=True,
     )
     command_directory = Parameter(

@@ -148,7 +148,7 @@ def _differences() -> Iterator[str]:
             theirs = known_parameters()[name].default
             yield f"- `{name}` is {_shown(parameter)}, in Postfix {f'`{theirs}`' if theirs else 'empty'}: {parameter.differs}."
     yield (
-        "- `max_connections` stands in place of `default_process_limit`, which limits Postfix's processes: here `workers` are processes,"
+        "- `max_connections` stands in place of `default_process_limit`, which limits Postfix's processes: here there is one process,"
         " and a connection is cheap."
     )
 

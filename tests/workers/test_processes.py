@@ -23,9 +23,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from lanmail.rights.loading import unreadable
 from lanmail.rights.privileges import Rights
 from tests.caller import Caller
-from tests.live import ROOT, Server, mail_owner, wait_for
+from tests.live import ROOT, TRUSTING, Server, mail_owner, wait_for
 from tests.scenarios.test_least_privilege import (
-    TWISTD,
     adopting_orphans,
     alive,
     all_tcp,
@@ -289,12 +288,27 @@ class DeathTests(ProcessesCase):
 
 
 class WaysToStartTests(ProcessesCase):
+    def test_a_configuration_may_not_ask_for_several_yet(self) -> None:
+        with self.assertRaises(AssertionError) as refused:
+            self.server.start((sys.executable, "-m", "twisted", "lanmail", "--config", str(self.server.main_cf)))
+        self.assertIn("3 processes are not to be relied on yet; leave it at 1", str(refused.exception))
+
     def test_twistd_in_the_background_has_all_their_lines_in_its_log(self) -> None:
         with adopting_orphans():
             before = {*children(os.getpid())}
             pidfile, log = self.server.folder / "twistd.pid", self.server.folder / "twistd.log"
             self.server.start(
-                (*TWISTD, "--pidfile", str(pidfile), "--logfile", str(log), "-y", str(ROOT / "etc/lanmail.tac")),
+                (
+                    sys.executable,
+                    "-c",
+                    f"{TRUSTING} from twisted.scripts.twistd import run; run()",
+                    "--pidfile",
+                    str(pidfile),
+                    "--logfile",
+                    str(log),
+                    "-y",
+                    str(ROOT / "etc/lanmail.tac"),
+                ),
                 cwd=str(self.server.folder),
             )
             service = int(pidfile.read_text())
@@ -358,7 +372,7 @@ class QueueTests(ProcessesCase):
             (
                 sys.executable,
                 "-c",
-                "from lanmail.admin.command import main; main()",
+                f"{TRUSTING} from lanmail.admin.command import main; main()",
                 "queue",
                 *arguments,
                 "--config",
