@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import re
 
 # mallopt(3).
 _TRIM_THRESHOLD, _TOP_PAD, _ARENA_MAX = -1, -2, -8
-
-_DONTNEED = 4  # madvise(2)
 
 
 def share_arenas() -> None:
@@ -31,24 +28,3 @@ def collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def unmap_code() -> None:
-    """Once everything is started: the libraries' code that only the start needed is not ours any longer (8 MB, most of it cryptography's).
-
-    What is needed again is mapped again from the system's cache, where it stays as long as there is room. Only what nobody has written to,
-    and nobody can: a page that the loader has changed would come back from the file without the change.
-    """
-    madvise = getattr(ctypes.CDLL(None), "madvise", None)
-    try:
-        with open("/proc/self/smaps", encoding="ascii", errors="replace") as file:
-            areas = re.findall(
-                r"^([0-9a-f]+)-([0-9a-f]+) r-xp \S+ \S+ \S+ +/[^\n]*\n(?:[A-Z]\w*:[^\n]*\n)*?Anonymous: +0 kB$",
-                file.read(),
-                re.M,
-            )
-    except OSError:
-        return  # where /proc is not mounted
-    if madvise is not None:
-        for start, end in ((int(start, 16), int(end, 16)) for start, end in areas):
-            madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _DONTNEED)

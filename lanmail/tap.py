@@ -26,7 +26,7 @@ from lanmail.config.openings import openings
 from lanmail.config.settings import Reading, place_of, read
 from lanmail.files import open_plainly
 from lanmail.maillog import standard_output
-from lanmail.memory import collect_seldom, share_arenas, unmap_code
+from lanmail.memory import collect_seldom, share_arenas
 from lanmail.ports import CannotListen, Listening
 from lanmail.rights.handover import hand_over
 from lanmail.rights.loading import unreadable
@@ -133,7 +133,6 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
 
     def started() -> None:
         collect_seldom()
-        unmap_code()
         if trial is not None:
             smtp, pop3 = (port.place for port in ports)
             _say(trial.page(smtp, pop3, openings(settings)))

@@ -55,22 +55,6 @@ print("done")
         self.assertEqual((ran.stdout, ran.stderr), ("done\n", ""))
         self.assertTrue(gc.isenabled())
 
-    def test_code_that_is_not_mapped_any_longer_runs_when_it_is_called(self) -> None:
-        code = """
-import hashlib, re, sqlite3, ssl, zlib
-from lanmail.memory import unmap_code
-def mapped():
-    text = open("/proc/self/smaps").read()
-    return sum(map(int, re.findall(r" r-xp .* /.*\\n(?:.*\\n)*?Pss: +([0-9]+)", text)))
-before = mapped()
-unmap_code()
-assert mapped() < before / 2, (before, mapped())
-ssl.create_default_context(), sqlite3.connect(":memory:").execute("select 1"), hashlib.scrypt(b"", salt=b"", n=2, r=1, p=1)
-print(zlib.decompress(zlib.compress(b"done")).decode())
-"""
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        self.assertEqual((ran.stdout, ran.stderr), ("done\n", ""))
-
 
 class ConnectionTests(SynchronousTestCase):
     def test_what_every_connection_has_keeps_no_dictionary_of_its_attributes(self) -> None:
