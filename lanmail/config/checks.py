@@ -12,8 +12,8 @@ from lanmail.config.problems import Problem, Severity
 from lanmail.config.syntax import normalised, words
 from lanmail.config.tls_checks import tls_findings
 
-# So many processes are relied on so far. More have passed crashes and limits; power cuts over several journals, and POP3 while the queue's
-# disk is full, have not been played through with them.
+# So many processes are relied on so far. More have passed crashes, limits and power cuts that one process recovers; that several recover
+# one, and POP3 while the queue's disk is full, has not been played through.
 TRUSTED_WORKERS = 1
 
 PAM_FOLDERS = ("/etc/pam.d", "/usr/lib/pam.d")

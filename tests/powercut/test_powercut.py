@@ -9,9 +9,8 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.config.settings import read
 from tests.powercut.cuts import asked_by, cut
 from tests.powercut.load import Recording, record_load
 from tests.powercut.recorder import Step
@@ -46,10 +45,6 @@ class WorkersTests(SynchronousTestCase):
     def test_at_50_points_every_promise_is_kept(self) -> None:
         folder = os.path.realpath(self.mktemp())
         os.makedirs(folder)
-        with open(os.path.join(folder, "main.cf"), "w") as file:
-            file.write("workers = 3\n")
-        if any(error.place and "workers" in str(error) for error in read(file.name).errors):
-            raise SkipTest("this main.cf takes one worker only")
         outcome = cut(recording(3), folder, points=50, seed=SEED)
         print(outcome)
         self.assertEqual(outcome.faults, {}, f"the folders of these points are in {folder}")
