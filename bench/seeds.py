@@ -46,7 +46,7 @@ def lay_all(target: Target, users: int, messages: int, size: int) -> None:
 
 def lay_huge(target: Target, user: str, messages: int, size: int) -> str:
     """A mailbox that the machine has to read from the disk; its path. The text of it is kept in BENCH_TMP for the next run."""
-    source = os.path.join(SCRATCH, f"bench-huge-{messages}.mbox")
+    source = os.path.join(SCRATCH, f"bench-huge-{messages}-{size}.mbox")
     if not os.path.exists(source):
         with open(source + ".tmp", "wb", buffering=1 << 20) as f:
             for number in range(messages):
