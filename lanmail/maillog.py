@@ -28,8 +28,6 @@ from zope.interface import implementer
 
 from lanmail.log_lines import line_of, part_of, printable
 
-__all__ = ["Logger", "MailLogFile", "line_of", "mail_events", "printable", "standard_output"]
-
 
 def _fit(value: object) -> object:
     if type(value) is str:

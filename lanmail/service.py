@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from twisted.application.service import Service
 from twisted.cred.checkers import ICredentialsChecker
@@ -80,10 +81,7 @@ class LanMail(Service):
         # First, and before there are threads or processes: where an endpoint cannot be had, or root not be given up, the program ends here.
         self._entrances.open()
         missing = self._missing_descriptors()
-        try:
-            self._place.rights.give_up()
-        except CannotDrop as trouble:
-            raise SystemExit(f"lanmail: {trouble}") from trouble
+        give_up_root(self._place.rights)
         self._place.state.sign()
         signal.signal(signal.SIGHUP, lambda *_: self._place.reactor.callFromThread(self.reload))
         self._begin((*self._warnings, *self._doors.warnings, *self._people.missing_rights(), *missing))
@@ -136,18 +134,16 @@ class LanMail(Service):
 
     async def _stop(self) -> None:
         self._notices.stopping()
-        signals = {number: signal.signal(number, self._hurry) for number in (signal.SIGTERM, signal.SIGINT)}
-        await self._entrances.close()
-        await self._doors.stop(self._place.settings.shutdown_timeout)
-        if self._post.control is not None:
-            await self._post.control.stop()
-        self._keeping.stop_recovering()
-        # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.
-        self._post.troubles.stop()
-        await self._post.runner.stop()
-        await self._people.stop()
-        for number, before in signals.items():
-            signal.signal(number, before)
+        with told_again(self._hurry):
+            await self._entrances.close()
+            await self._doors.stop(self._place.settings.shutdown_timeout)
+            if self._post.control is not None:
+                await self._post.control.stop()
+            self._keeping.stop_recovering()
+            # What was answered 250 and is not in its mailbox yet stays in the journal, and is delivered by the next process.
+            self._post.troubles.stop()
+            await self._post.runner.stop()
+            await self._people.stop()
         # Whatever a thread is at, it finishes: an append that was begun ends whole.
         self._place.threads.stop()
         self._place.rights.end()
@@ -160,7 +156,7 @@ class LanMail(Service):
             self._log_file.end()
 
     def _hurry(self, *_: object) -> None:
-        """Told to stop once more: nobody is waited for any longer. (Twisted's own answer to that is a traceback.)"""
+        """Told to stop once more: nobody is waited for any longer."""
         self._place.reactor.callFromThread(self._doors.hurry)
         if self._post.control is not None:
             self._place.reactor.callFromThread(self._post.control.connections.hurry)
@@ -191,6 +187,25 @@ class LanMail(Service):
     def reopen_log(self) -> None:
         """SIGHUP, for whoever has renamed the file."""
         reopen(self._log_file, self._place.settings)
+
+
+def give_up_root(rights: Rights) -> None:
+    """Where that cannot be, the program ends (SystemExit)."""
+    try:
+        rights.give_up()
+    except CannotDrop as trouble:
+        raise SystemExit(f"lanmail: {trouble}") from trouble
+
+
+@contextmanager
+def told_again(hurry: Callable[..., object]) -> Iterator[None]:
+    """During a stop: whoever tells us to stop once more is heard by ``hurry``. (Twisted's own answer to that is a traceback.)"""
+    before = {number: signal.signal(number, hurry) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def announce(described: Sequence[str], settings: Settings) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
+
+from lanmail.bell import Bell
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,12 +28,10 @@ class Threads:
     """
 
     def __init__(self, reactor: IReactorFromThreads, most: int, name: str) -> None:
-        self._reactor = reactor
+        self._bell = Bell(reactor.callFromThread)
         self._most = most
         self._name = name
         self._work: queue.SimpleQueue[Callable[[], tuple[Deferred[Any], object]] | None] = queue.SimpleQueue()
-        self._done: deque[tuple[Deferred[Any], object]] = deque()
-        self._told = False  # the event loop knows that something is done
         self._under_way = 0
         self._threads: list[threading.Thread] = []
         self._started = False
@@ -77,16 +76,10 @@ class Threads:
 
     def _live(self) -> None:
         while (work := self._work.get()) is not None:
-            self._done.append(work())
-            # Behind the append: whoever has set it tells the event loop of this too.
-            if not self._told:
-                self._told = True
-                self._reactor.callFromThread(self._tell)
+            self._bell.put(self._tell, work())
             del work
 
-    def _tell(self) -> None:
-        self._told = False
-        while self._done:
-            done, result = self._done.popleft()
-            self._under_way -= 1
-            done.callback(result)
+    def _tell(self, done_with: tuple[Deferred[Any], object]) -> None:
+        done, result = done_with
+        self._under_way -= 1
+        done.callback(result)

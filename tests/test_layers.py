@@ -85,13 +85,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "lanmail.log_lines",
         "lanmail.driving",
-        "lanmail.threads",
         "lanmail.sending",
         "lanmail.twisted_mail",
         "lanmail.state",
         "lanmail.ports",
     ),
-    ("lanmail.maillog", "lanmail.proxied"),
+    ("lanmail.maillog", "lanmail.proxied", "lanmail.bell", "lanmail.threads"),
     (
         "lanmail.accounts",
         "lanmail.rim",

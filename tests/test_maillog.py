@@ -10,7 +10,8 @@ from collections.abc import Callable
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from lanmail.maillog import Logger, MailLogFile, printable
+from lanmail.log_lines import printable
+from lanmail.maillog import Logger, MailLogFile
 
 log = Logger("smtpd")
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 
 Told = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ import pwd
 import stat
 
 from lanmail.address import canonical_domain
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 
 
 class NotAllowed(Exception):

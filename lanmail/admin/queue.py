@@ -16,7 +16,7 @@ from lanmail.admin import mailq
 from lanmail.admin.asking import Ask, CannotAsk, asked
 from lanmail.config.parameters import Settings
 from lanmail.config.settings import place_of, read
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 from lanmail.queue.questions import ALL, Question, queue_id
 
 # Queue ids of one question: it has at most 64 KiB.

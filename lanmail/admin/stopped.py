@@ -15,7 +15,7 @@ import click
 from lanmail.admin.owner import NotAllowed, become_owner
 from lanmail.config.parameters import Settings
 from lanmail.interfaces import Tell, nothing_to_say
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 from lanmail.queue.clock import QueueClock
 from lanmail.queue.desk import Desk, Found
 from lanmail.queue.questions import Question

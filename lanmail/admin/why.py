@@ -19,7 +19,7 @@ from lanmail.admin.nearest import Known, alias_names
 from lanmail.admin.owner import NotAllowed, become_owner
 from lanmail.config.parameters import Settings
 from lanmail.config.settings import place_of, read
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 from lanmail.spool.all_stories import AllStories
 from lanmail.spool.shares import histories
 from lanmail.spool.stories import NoHistory, Refusal, Story

@@ -74,18 +74,29 @@ def lock_kernel(fd: int, path: str, *, ofd: bool = True, flock: bool = False) ->
     The lock is of the open file description (fcntl(2), F_OFD_SETLK): it conflicts with everybody's fcntl locks, also with one of
     another thread of this process, and is not lost when some other descriptor of the file is closed, as a classic one is.
     """
-    if ofd:
-        try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise MailboxBusy(path, _holder(fd)) from None
+    if ofd and not lock_range(fd):
+        raise MailboxBusy(path, _holder(fd))
     if flock:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MailboxBusy(path, "a program that uses flock") from None
+
+
+def lock_range(fd: int, start: int = 0, length: int = 0) -> bool:
+    """Lock these octets of the open file against others' fcntl locks; whether that could be had. Never waits. OSError."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _range(fcntl.F_WRLCK, start, length))
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
+
+
+def unlock_range(fd: int, start: int = 0, length: int = 0) -> None:
+    """OSError."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, start, length))
 
 
 def unlock_kernel(fd: int) -> None:
@@ -94,7 +105,7 @@ def unlock_kernel(fd: int) -> None:
     Never raises: where a file system cannot be told (NFS without its server), closing has to do, and what was done stays done.
     """
     with suppress(OSError):
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_UNLCK))
+        unlock_range(fd)
     with suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_UN)
 
@@ -109,14 +120,14 @@ def named(pid: int) -> str:
     return f"pid {pid} ({name})"
 
 
-def _whole_file(kind: int) -> bytes:
+def _range(kind: int, start: int = 0, length: int = 0) -> bytes:
     # struct flock: type, whence, start, length (0: to the end, wherever that will be), and a pid that must be 0 here.
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0)
 
 
 def _holder(fd: int) -> str:
     """Who holds a kernel lock on the file. The system tells it of a classic lock only: an open file has no pid."""
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _range(fcntl.F_WRLCK))
     kind, _whence, _start, _length, pid = struct.unpack("hhqqi4x", answer)
     if kind == fcntl.F_UNLCK:
         return "another program, which has just let go"

@@ -53,11 +53,11 @@ def _name(line: bytes) -> str:
     return line[line.index(b" ") + 1 :].decode("ascii")
 
 
-def numbered(words: Iterable[object], begin: int = 1) -> str:
+def numbered(words: Iterable[object]) -> str:
     """A line for each of the words, with its number before it."""
     words = list(words)
     return "".join(
-        "%d %s\r\n" * len(some) % tuple(chain.from_iterable(enumerate(some, begin + at)))
+        "%d %s\r\n" * len(some) % tuple(chain.from_iterable(enumerate(some, 1 + at)))
         for at in range(0, len(words), _STROKE)
         if (some := words[at : at + _STROKE])
     )

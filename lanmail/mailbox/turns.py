@@ -11,15 +11,12 @@ not keep the others from it.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import struct
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from lanmail.mailbox.locks import MailboxBusy, unlock_kernel
+from lanmail.mailbox.locks import MailboxBusy, lock_range, unlock_kernel, unlock_range
 
 # A worker has a mailbox for as long as a round takes: some milliseconds, unless it is large.
 WAITS = 10
@@ -75,23 +72,23 @@ class Turn:
 
     def free(self) -> bool:
         """The turn is ours, if nobody has it. OSError."""
-        return _lock(self._fd, _TURN, 2)
+        return lock_range(self._fd, _TURN, 2)
 
     def write(self, worker: int | None) -> None:
         """OSError."""
         self._write(worker or _NOBODY)
 
     def _have_it(self, sleep: Callable[[float], None]) -> None:
-        if not _lock(self._fd, _TURN, 2):
-            if not _lock(self._fd, _NEXT, 1):
+        if not lock_range(self._fd, _TURN, 2):
+            if not lock_range(self._fd, _NEXT, 1):
                 raise WithColleague(self._name)
             for _ in range(WAITS):
                 sleep(PAUSE)
-                if _lock(self._fd, _TURN, 1):
+                if lock_range(self._fd, _TURN, 1):
                     break
             else:
                 raise WithColleague(self._name)
-        _unlock(self._fd, _NEXT)
+        unlock_range(self._fd, _NEXT, 1)
 
     def _write(self, worker: int) -> None:
         os.pwrite(self._fd, _NOTE % worker, 0)
@@ -158,22 +155,3 @@ def forget_notes(folder: str) -> None:
     with suppress(FileNotFoundError):
         for name in os.listdir(folder):
             os.unlink(os.path.join(folder, name))
-
-
-def _lock(fd: int, start: int, length: int) -> bool:
-    """fcntl(2), F_OFD_SETLK: of the open file, so that threads exclude each other too. OSError."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _range(fcntl.F_WRLCK, start, length))
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
-    return True
-
-
-def _unlock(fd: int, start: int) -> None:
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _range(fcntl.F_UNLCK, start, 1))
-
-
-def _range(kind: int, start: int, length: int) -> bytes:
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, start, length, 0)

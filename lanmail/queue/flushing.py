@@ -6,8 +6,8 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from lanmail.bell import Bell
 from lanmail.interfaces import InThread
-from lanmail.queue.bell import Bell
 from lanmail.queue.clock import KeptClock
 from lanmail.queue.under_way import UnderWay
 from lanmail.status import TemporaryFailure

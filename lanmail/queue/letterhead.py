@@ -9,7 +9,7 @@ from email.header import Header
 from lanmail.address import NULL_SENDER, Address
 from lanmail.delivery.copies import copy_of
 from lanmail.delivery.routes import Route
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 from lanmail.message import rfc5322_date
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from lanmail.bell import Bell
 from lanmail.interfaces import InThread
 from lanmail.maillog import Logger
-from lanmail.queue.bell import Bell
 from lanmail.queue.bounce import Kind
 from lanmail.queue.chronicle import Chronicle
 from lanmail.queue.clock import KeptClock

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from lanmail.address import Address
-from lanmail.maillog import printable
+from lanmail.log_lines import printable
 from lanmail.message import rfc5322_date
 from lanmail.queue.letterhead import Letterhead
 from lanmail.queue.original import Original

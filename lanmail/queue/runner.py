@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from lanmail.bell import Bell
 from lanmail.interfaces import InThread, Tell, User, Users
 from lanmail.queue.backlog import Backlog
-from lanmail.queue.bell import Bell
 from lanmail.queue.chronicle import Chronicle
 from lanmail.queue.clock import KeptClock, QueueClock
 from lanmail.queue.departures import Departures

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from lanmail.queue.bell import Bell
+from lanmail.bell import Bell
 from lanmail.queue.chronicle import Chronicle
 from lanmail.queue.mail import Copy
 from lanmail.queue.notices import Notices

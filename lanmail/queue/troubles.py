@@ -16,7 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from lanmail.address import Address
 from lanmail.delivery.routes import Route
-from lanmail.maillog import Logger, printable
+from lanmail.log_lines import printable
+from lanmail.maillog import Logger
 from lanmail.message import rfc5322_date
 from lanmail.queue.bounce import LANGUAGES
 from lanmail.queue.letterhead import Letterhead

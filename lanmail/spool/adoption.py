@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from lanmail.interfaces import Report
+from lanmail.mailbox.disk import SYSTEM
 from lanmail.message import latest_id
 from lanmail.spool.database import JournalTrouble, connect
 from lanmail.spool.shares import Share, journals
@@ -57,7 +58,7 @@ def adopt(folder: str, report: Report, *, step: Step = lambda name: None) -> Non
                 sealed = os.path.join(folder, os.path.basename(path).replace("journal", "adopting"))
                 step("rename")
                 os.rename(path, sealed)
-                _sync(folder)
+                SYSTEM.sync_folder(sealed)
                 _empty(sealed, first, report, step)
     except OSError as error:
         raise JournalTrouble(f"{error.filename or folder}: {error.strerror}") from error
@@ -90,7 +91,7 @@ def _empty(path: str, first: str, report: Report, step: Step) -> None:
     for end in ("", *_BESIDE):
         with suppress(FileNotFoundError):
             os.unlink(path + end)
-    _sync(os.path.dirname(path))
+    SYSTEM.sync_folder(path)
     if count:
         report("{path}: {count} messages are taken over into {first}", path=path, count=count, first=first)
 
@@ -176,11 +177,3 @@ class _Copying:
         self._db.execute(self._message, values)
         self._db.execute(self._recipient, values)
         return len(fresh)
-
-
-def _sync(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 from urllib.parse import quote
 
+from lanmail.mailbox.disk import SYSTEM
 from lanmail.spool.incoming import storage_failure
 from lanmail.spool.schema import Foreign, migrate
 from lanmail.status import Status
@@ -62,7 +63,7 @@ def connect(path: str) -> sqlite3.Connection:
             if found != "ok":
                 raise JournalTrouble(_damaged(path, found))
         # Also where the file was there already: whoever made it may have been killed before he came to this.
-        _sync_folder(path)
+        SYSTEM.sync_folder(path)
         return connection
     except BaseException as error:
         if connection is not None:
@@ -178,14 +179,6 @@ def _check(path: str, found: os.stat_result, owner: int) -> None:
         raise JournalTrouble(
             f"{path} belongs to uid {found.st_uid}, and its folder to uid {owner}; give it to that one"
         )
-
-
-def _sync_folder(path: str) -> None:
-    fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _why(path: str, error: Exception) -> str:

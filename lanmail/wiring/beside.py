@@ -6,8 +6,6 @@ import os
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
 
 from lanmail.interfaces import Report
 from lanmail.mailbox import expunge
@@ -18,6 +16,7 @@ from lanmail.spool.checkpoint import Checkpoints
 from lanmail.spool.journal import JournalTrouble
 from lanmail.spool.recovery import Recovery
 from lanmail.state import StateFolder
+from lanmail.threads import Threads
 from lanmail.wiring.place import CannotStart, Place
 
 # Threads in which colleagues are answered. They wait for flushes, and for nobody who waits for them.
@@ -56,15 +55,15 @@ class Beside:
         self._place = place
         self._recover = recover
         self._soon: IDelayedCall | None = None
-        self._pool = ThreadPool(0, ANSWERING, "colleagues")
         colleagues, reactor = place.colleagues, place.reactor
+        self._threads = Threads(reactor, ANSWERING, "colleagues")
         folder = place.state.folder("turns")
         self.turns = Turns(folder, colleagues.number, lambda name: recovery().is_left(name))
         self.agreement = Agreement(
             colleagues,
             checkpoints,
             recovery,
-            lambda work, *args, **kwargs: deferToThreadPool(reactor, self._pool, work, *args, **kwargs),
+            self._threads.run,
             reactor.callFromThread,
             self._look_again,
         )
@@ -77,7 +76,7 @@ class Beside:
             raise CannotStart(f"{error.filename or os.path.join(self._place.state.path, 'turns')}: {error}") from error
 
     def start(self) -> None:
-        self._pool.start()
+        self._threads.start()
 
     def stop(self) -> None:
         """Before the event loop waits for threads."""
@@ -86,7 +85,7 @@ class Beside:
         self.agreement.stop()
 
     def close(self) -> None:
-        self._pool.stop()
+        self._threads.stop()
 
     def _look_again(self) -> None:
         if self._soon is None or not self._soon.active():

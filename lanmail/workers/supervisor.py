@@ -26,8 +26,7 @@ from lanmail.ports import Listening
 from lanmail.queue.control import ControlSocket
 from lanmail.queue.far import FarDesk
 from lanmail.queue.together import Together
-from lanmail.rights.privileges import CannotDrop
-from lanmail.service import announce, log_file_of, reopen
+from lanmail.service import announce, give_up_root, log_file_of, reopen, told_again
 from lanmail.shared.tables import Tables
 from lanmail.status import DeliveryFailure
 from lanmail.wiring.place import Place
@@ -114,10 +113,7 @@ class Supervisor(Service):
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
         reactor = self._place.reactor
-        try:
-            self._place.rights.give_up()
-        except CannotDrop as trouble:
-            raise SystemExit(f"lanmail: {trouble}") from trouble
+        give_up_root(self._place.rights)
         if self._log_file is not None:
             self._log_file.begin(lambda write: reactor.callLater(0, write))
         self._place.state.sign()
@@ -137,14 +133,26 @@ class Supervisor(Service):
 
     async def _stop(self) -> None:
         self._notices.stopping()
-        signals = {number: signal.signal(number, self._hurry) for number in (signal.SIGTERM, signal.SIGINT)}
-        for call in [*self._later]:
-            call.cancel()
-        await self._control.stop()
-        # Whoever holds a listening socket open lets clients in, to wait for nobody.
-        for port in self._ports:
-            port.socket.close()
-        self._births.close_ports()
+        with told_again(self._hurry):
+            for call in [*self._later]:
+                call.cancel()
+            await self._control.stop()
+            # Whoever holds a listening socket open lets clients in, to wait for nobody.
+            for port in self._ports:
+                port.socket.close()
+            self._births.close_ports()
+            await self._end_workers()
+        self._place.threads.stop()
+        self._births.stop()
+        self._place.rights.end()
+        self._place.state.release()
+        if self._looking.running:
+            self._looking.stop()
+        log.info("lanmail has stopped")
+        if self._log_file is not None:
+            self._log_file.end()
+
+    async def _end_workers(self) -> None:
         self._tell_all({"stop": True})
         for child in self._children.values():
             if child.line is not None and not child.ready:
@@ -155,17 +163,6 @@ class Supervisor(Service):
             await self._gone
             if limit.active():
                 limit.cancel()
-        for number, before in signals.items():
-            signal.signal(number, before)
-        self._place.threads.stop()
-        self._births.stop()
-        self._place.rights.end()
-        self._place.state.release()
-        if self._looking.running:
-            self._looking.stop()
-        log.info("lanmail has stopped")
-        if self._log_file is not None:
-            self._log_file.end()
 
     def _hurry(self, *_: object) -> None:
         """Told to stop once more."""

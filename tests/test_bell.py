@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from lanmail.queue.bell import Bell
+from lanmail.bell import Bell
 from lanmail.status import Status, TemporaryFailure
 
 

@@ -14,7 +14,7 @@ from lanmail.maillog import Logger
 
 T = TypeVar("T")
 
-_log = Logger("qmgr")
+_log = Logger("master")
 
 
 class Bell:
