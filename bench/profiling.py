@@ -26,6 +26,16 @@ Loads = dict[str, Callable[[Target, float], Any]]
 LOADS: Loads = {
     "W1": lambda target, seconds: _sent(target, seconds, 1),
     "W2": lambda target, seconds: _sent(target, seconds, 50),
+    "W3": lambda target, seconds: load(
+        target,
+        "smtp",
+        total=10**6,
+        conc=4,
+        size=10 * 1024 * 1024,
+        runid=run_id(),
+        duration=seconds,
+        time_limit=seconds + 30,
+    ),
     "W5": lambda target, seconds: load(
         target, "pop3", total=10**6, conc=20, script="poll", sequential=True, duration=seconds, time_limit=seconds + 30
     ),

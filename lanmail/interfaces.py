@@ -208,7 +208,7 @@ class Incoming(Protocol):
     """One message on its way in, from DATA to its end. Exactly one of ``commit`` and ``abort`` ends it."""
 
     async def write(self, chunk: bytes) -> None:
-        """Take a piece of the text: CRLF line ends, no stuffed dots, cut anywhere. Never raises: trouble shows at ``commit``."""
+        """Take a piece of the text: LF line ends, no stuffed dots, cut anywhere. Never raises: trouble shows at ``commit``."""
 
     async def commit(self) -> str:
         """The message is whole. Returns its queue id once it is on stable storage, with every recipient that was taken.

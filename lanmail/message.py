@@ -177,7 +177,7 @@ _MBOX_FROM = re.compile(rb">?From ")
 
 
 class TopHeader:
-    """Takes a message's text in pieces (CRLF line ends), gives it back without the fields that must not stand in its header.
+    """Takes a message's text in pieces (LF line ends), gives it back without the fields that must not stand in its header.
 
     The header ends at the first empty line, or, as for mutt and Postfix, before the first line that is neither a field nor the
     continuation of one; from there on nothing is changed. Nothing is ever added within the text either: a client gets back
@@ -186,9 +186,8 @@ class TopHeader:
     as mutt has it.
 
     longest: octets of a header (message_header_size_limit), of each line no more than _LINE_HEAD counted. drop: names of fields in lower
-    case, which go with their continuation lines. ``received``, ``delivered_to``
-    (lower case) and ``message_id`` are what was found; ``size`` is the octets of the text as it came. ``endless``: the header
-    was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
+    case, which go with their continuation lines. ``received``, ``delivered_to`` (lower case) and ``message_id`` are what was
+    found; ``size`` is the octets of the text as it came, each line end one. ``endless``: the header was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
 
     noted: names of fields, in lower case, whose values are kept, to be asked for with ``values``. ``ambiguous``: why not
     every reader sees the same fields in this header, in the middle of a sentence; empty where all do. It is looked for only where
@@ -204,7 +203,6 @@ class TopHeader:
         self._fields: dict[bytes, list[bytes]] = {}
         self.ambiguous = ""
         self._value: list[bytes] | None = None  # the list at whose end the field stands that we are in
-        self._last = b""  # octet of what was looked at
         self._rest = b""  # the start of a line that cannot be judged yet
         self._opening = b""  # a first line "From ...", until the second is seen
         self._begun = False
@@ -257,7 +255,7 @@ class TopHeader:
                 self._note_down(rest)
             rest = before + (rest if (self._keep or self._ended) and not self._opening else b"")
         if self._opening:
-            rest, self._opening = b"\r\n" + self._opening + rest, b""
+            rest, self._opening = b"\n" + self._opening + rest, b""
         self._ended = True
         return rest
 
@@ -290,19 +288,16 @@ class TopHeader:
                 self._note(b"message-id", line)
             return b""
         self._ended = True
-        begins_with_text = bool(opening) or (first and line != b"\r\n")
-        if line != b"\r\n" and not begins_with_text:
+        begins_with_text = bool(opening) or (first and line != b"\n")
+        if line != b"\n" and not begins_with_text:
             self.ambiguous = (
                 self.ambiguous or "a line in it is no field; between header and text there must be an empty line"
             )
-        return (b"\r\n" if begins_with_text else b"") + opening
+        return (b"\n" if begins_with_text else b"") + opening
 
     def _note_down(self, piece: bytes) -> None:
         """A piece of a field: look for what splits it for some readers, and keep it where it is wanted."""
-        seen, self._last = self._last + piece, piece[-1:]
-        # Judged with the octet behind it.
-        returns = seen.count(b"\r") - seen.endswith(b"\r")
-        if returns != seen.count(b"\r\n") or b"\0" in piece:
+        if b"\r" in piece or b"\0" in piece:
             self.ambiguous = self.ambiguous or "it has a control character (CR without LF, or NUL)"
         if self._value is not None:
             self._value[-1] += piece[: _MOST_NOTED - len(self._value[-1])]

@@ -188,49 +188,47 @@ def filtered(text: bytes, *cuts: int) -> bytes:
 
 class TopHeaderTests(SynchronousTestCase):
     def test_state_goes_with_its_continuation_lines(self) -> None:
-        text = b"Subject: a\r\nStatus: RO\r\n and more\r\nX-UIDL: 1\r\nTo: b\r\n\tc\r\n\r\nStatus: body\r\n"
-        self.assertEqual(filtered(text), b"Subject: a\r\nTo: b\r\n\tc\r\n\r\nStatus: body\r\n")
+        text = b"Subject: a\nStatus: RO\n and more\nX-UIDL: 1\nTo: b\n\tc\n\nStatus: body\n"
+        self.assertEqual(filtered(text), b"Subject: a\nTo: b\n\tc\n\nStatus: body\n")
 
     def test_names_are_compared_without_case_and_with_the_old_space_before_the_colon(self) -> None:
-        self.assertEqual(filtered(b"STATUS : RO\r\nx-uidl:1\r\nStatusx: 2\r\n\r\n"), b"Statusx: 2\r\n\r\n")
+        self.assertEqual(filtered(b"STATUS : RO\nx-uidl:1\nStatusx: 2\n\n"), b"Statusx: 2\n\n")
 
     def test_a_message_without_headers_is_kept_as_it_is(self) -> None:
-        self.assertEqual(filtered(b"\r\nStatus: x\r\n"), b"\r\nStatus: x\r\n")
+        self.assertEqual(filtered(b"\nStatus: x\n"), b"\nStatus: x\n")
 
     def test_text_that_begins_without_a_header_gets_an_empty_line_before_it(self) -> None:
-        for text in (b"hello\r\nStatus: x\r\n", b" Status: x\r\n", b"\xff\xfe\x00: y\r\n", b": x\r\n"):
-            self.assertEqual(filtered(text), b"\r\n" + text)
+        for text in (b"hello\nStatus: x\n", b" Status: x\n", b"\xff\xfe\x00: y\n", b": x\n"):
+            self.assertEqual(filtered(text), b"\n" + text)
 
     def test_the_header_ends_before_a_line_that_is_none(self) -> None:
-        text = b"Subject: a\r\nhello\r\nStatus: x\r\n\r\n"
+        text = b"Subject: a\nhello\nStatus: x\n\n"
         self.assertEqual(filtered(text), text)
 
     def test_a_from_line_belongs_to_the_header_behind_it(self) -> None:
-        text = b"From ann  Tue Nov 24 21:36:34 2026\r\nSubject: a\r\nStatus: O\r\n\r\nb\r\n"
-        self.assertEqual(filtered(text), text.replace(b"Status: O\r\n", b""))
+        text = b"From ann  Tue Nov 24 21:36:34 2026\nSubject: a\nStatus: O\n\nb\n"
+        self.assertEqual(filtered(text), text.replace(b"Status: O\n", b""))
 
     def test_a_from_line_before_text_is_text(self) -> None:
         for text in (
-            b"From here\r\nwe go\r\n",
-            b"From here\r\n",
-            b"From here\r\n\r\nwe go\r\n",
-            b"From here\r\n on\r\n",
+            b"From here\nwe go\n",
+            b"From here\n",
+            b"From here\n\nwe go\n",
+            b"From here\n on\n",
         ):
-            self.assertEqual(filtered(text), b"\r\n" + text)
+            self.assertEqual(filtered(text), b"\n" + text)
 
     def test_nothing_is_nothing(self) -> None:
         self.assertEqual(filtered(b""), b"")
 
     def test_received_is_counted_in_the_top_header_only(self) -> None:
         top = TopHeader(DROP)
-        top.feed(
-            b"Received: a\r\n\tb\r\nreceived: c\r\nDelivered-To: Ann@Lan\r\n\r\nReceived: d\r\nDelivered-To: e\r\n"
-        )
+        top.feed(b"Received: a\n\tb\nreceived: c\nDelivered-To: Ann@Lan\n\nReceived: d\nDelivered-To: e\n")
         self.assertEqual((top.received, top.delivered_to), (2, {"ann@lan"}))
 
     def test_the_message_id_may_stand_on_a_continuation_line(self) -> None:
         top = TopHeader(DROP)
-        top.feed(b"Message-ID:\r\n <a@b>\r\nMessage-ID: <second@b>\r\n\r\n")
+        top.feed(b"Message-ID:\n <a@b>\nMessage-ID: <second@b>\n\n")
         self.assertEqual(top.message_id, "<a@b>")
 
     def test_a_line_that_never_ends_is_not_held(self) -> None:
@@ -244,18 +242,18 @@ class TopHeaderTests(SynchronousTestCase):
 
     def test_a_header_at_its_limit_is_taken_and_one_of_an_octet_more_is_given_up(self) -> None:
         for octets, endless in ((100, False), (101, True)):
-            top = TopHeader(DROP, longest=102)
-            top.feed(b"X-Line: ".ljust(octets - 2, b"x") + b"\r\n\r\n")
+            top = TopHeader(DROP, longest=101)
+            top.feed(b"X-Line: ".ljust(octets - 1, b"x") + b"\n\n")
             self.assertEqual(top.endless, endless)
 
     def test_a_header_of_too_many_lines_is_given_up_and_one_of_long_lines_is_not(self) -> None:
         for line, endless in (
-            (b"Status: x\r\n", True),
-            (b" more\r\n", True),
-            (b"X: " + b"x" * 500_000 + b"\r\n", False),
+            (b"Status: x\n", True),
+            (b" more\n", True),
+            (b"X: " + b"x" * 500_000 + b"\n", False),
         ):
             top = TopHeader(DROP)
-            top.feed(b"Bcc: y\r\n")
+            top.feed(b"Bcc: y\n")
             for _ in range(20):
                 top.feed(line * max(1, 100_000 // len(line)))
             self.assertEqual(top.endless, endless, line[:20])
@@ -283,30 +281,30 @@ class TopHeaderTests(SynchronousTestCase):
         st.lists(st.integers(0, 400), max_size=6),
     )
     def test_however_the_octets_are_cut_the_result_is_the_same(self, lines: list[bytes], cuts: list[int]) -> None:
-        text = b"".join(line + b"\r\n" for line in lines)
+        text = b"".join(line + b"\n" for line in lines)
         self.assertEqual(filtered(text, *cuts), filtered(text))
 
     @settings(max_examples=200, deadline=None)
     @given(st.lists(st.binary(max_size=12), max_size=6))
     def test_without_dropped_fields_the_text_is_kept_to_the_octet(self, lines: list[bytes]) -> None:
-        text = b"".join(line.replace(b"\n", b"") + b"\r\n" for line in lines)
+        text = b"".join(line.replace(b"\n", b"") + b"\n" for line in lines)
         top = TopHeader(())
         kept = top.feed(text) + top.finish()
-        self.assertIn(kept, (text, b"\r\n" + text))
+        self.assertIn(kept, (text, b"\n" + text))
 
     @settings(max_examples=100, deadline=None)
     @given(st.lists(st.integers(1, 60), max_size=30))
     def test_fields_that_are_noted_are_kept_as_they_came_however_the_text_is_cut(self, cuts: list[int]) -> None:
         text = (
-            b"From: ann@lan.example\r\nSubject: x\r\nBcc: eve\r\nfrom : Bob\r\n <bob@lan.example>\r\n"
-            b"Date:\r\nX: " + b"y" * 5000 + b"\r\n\r\nFrom: text\r\n"
+            b"From: ann@lan.example\nSubject: x\nBcc: eve\nfrom : Bob\n <bob@lan.example>\n"
+            b"Date:\nX: " + b"y" * 5000 + b"\n\nFrom: text\n"
         )
         top = TopHeader(DROP, (b"from", b"date", b"bcc", b"sender"))
         kept = b""
         for size in [*cuts, len(text)]:
             kept, text = kept + top.feed(text[:size]), text[size:]
         kept += top.finish()
-        self.assertEqual(top.values(b"from"), [b"ann@lan.example", b"Bob\r\n <bob@lan.example>"])
+        self.assertEqual(top.values(b"from"), [b"ann@lan.example", b"Bob\n <bob@lan.example>"])
         self.assertEqual((top.values(b"date"), top.values(b"bcc"), top.values(b"sender")), ([b""], [], []))
         self.assertEqual(top.ambiguous, "")
         self.assertNotIn(b"Bcc", kept)
@@ -314,5 +312,5 @@ class TopHeaderTests(SynchronousTestCase):
     def test_no_field_and_no_number_of_fields_fills_the_memory(self) -> None:
         top = TopHeader(DROP, (b"from",))
         for _ in range(20):
-            top.feed(b"From: " + b"x" * 100_000 + b"\r\n")
+            top.feed(b"From: " + b"x" * 100_000 + b"\n")
         self.assertEqual([len(value) for value in top.values(b"from")], [(16 << 10) - 6] * 3)

@@ -48,7 +48,7 @@ class StockMessage:
         if self._size > self.MOST:
             self._incoming.abort()
             raise PermanentFailure(Status(552, "5.3.4", "Message size exceeds fixed limit"))
-        await self._incoming.write(b"".join(line + b"\r\n" for line in self._lines))
+        await self._incoming.write(b"".join(line + b"\n" for line in self._lines))
         return await self._incoming.commit()
 
 

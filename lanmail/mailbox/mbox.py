@@ -80,6 +80,19 @@ def our_queue_id(header: bytes) -> str:
     return found[1].decode("ascii") if found else ""
 
 
+def _exchanged(text: bytes, old: bytes, new: bytes) -> bytes:
+    """``text.replace(old, new)``, where that is rarely found.
+
+    Python looks for up to five octets with a plain loop; for more it has an algorithm that never becomes slow, and takes more than twice
+    as long where the loop would not either (3.10 to 3.14). So we look for the first five, once, and for the rest where these are found.
+    """
+    first, *others = text.split(old[:5])
+    if not others:
+        return text
+    rest, kept = old[5:], old[:5]
+    return first + b"".join([new + other[len(rest) :] if other.startswith(rest) else kept + other for other in others])
+
+
 class _MboxrdLines:
     """Finds the lines `>*From ` in pieces that are cut anywhere, holding back a few octets."""
 
@@ -120,7 +133,7 @@ class _MboxrdLines:
         else:
             old, new = self._plain
             begins = self._at_line and done.startswith(old)
-            done = done.replace(b"\n" + old, b"\n" + new)
+            done = _exchanged(done, b"\n" + old, b"\n" + new)
             if begins:
                 done = new + done[len(old) :]
         self._at_line = at_line_next
@@ -148,28 +161,25 @@ class Unquoting(_MboxrdLines):
 
 
 class Quoting:
-    """SMTP's text made text of an mbox: CRLF becomes LF, and a line `From ` or `>From ` with any number of `>` gets one more.
+    """A message's text made text of an mbox: a line `From ` or `>From ` with any number of `>` gets one more.
 
-    Pieces may be cut anywhere. A CR that no LF follows, and an LF without CR, stay as they are.
+    LF line ends, pieces cut anywhere. A CR is an octet like any other.
     """
 
     def __init__(self) -> None:
         self._quoted = _Quoted()
-        self._carriage_return = b""
         self._last = b""
 
     def feed(self, piece: bytes) -> bytes:
         if not piece:
             return b""
         self._last = piece[-1:]
-        data = self._carriage_return + piece
-        self._carriage_return = b"\r" if data.endswith(b"\r") else b""
-        return self._quoted.feed(data[: len(data) - len(self._carriage_return)].replace(b"\r\n", b"\n"))
+        return self._quoted.feed(piece)
 
     def finish(self) -> bytes:
         """The rest, with the line end that the last line lacks, and the empty line that ends a message in an mbox."""
         end = b"\n" if self._last in (b"\n", b"") else b"\n\n"
-        return self._quoted.feed(self._carriage_return + end) + self._quoted.finish()
+        return self._quoted.feed(end) + self._quoted.finish()
 
 
 def quoted(pieces: Iterable[bytes]) -> Iterator[bytes]:

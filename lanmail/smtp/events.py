@@ -27,7 +27,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A piece of the message: CRLF line ends, no stuffed dots, cut anywhere, never empty. Answered with no reply."""
+    """A piece of the message: LF line ends, no stuffed dots, cut anywhere, never empty. Answered with no reply."""
 
     chunk: bytes
 

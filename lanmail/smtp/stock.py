@@ -82,7 +82,7 @@ class _StockMessages:
     async def write(self, chunk: bytes) -> None:
         self._begun.append(chunk)
         if b"\n" in chunk:  # so that one endless line is not copied anew with each of its pieces
-            *lines, begun = b"".join(self._begun).split(b"\r\n")
+            *lines, begun = b"".join(self._begun).split(b"\n")
             self._begun = [begun]
             self._give(lines)
 

@@ -21,22 +21,24 @@ class Text:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._reader = DotReader()
-        self.octets = 0
         self.verdict: Status | None = None
+
+    @property
+    def octets(self) -> int:
+        return self._reader.octets
 
     @property
     def ended(self) -> bool:
         return self._reader.ended
 
     def read(self, source: LineBuffer) -> bytes | None:
-        """The next piece, perhaps empty; None where more has to come first. What stands behind the end stays in ``source``."""
+        """The next piece (LF line ends), or b""; None where more has to come first. What stands behind the end stays in ``source``."""
         data = source.take(CHUNK)
         if not data:
             return None
         piece = self._reader.feed(data)
         if self._reader.rest is not None:
             source.push_back(self._reader.rest)
-        self.octets += len(piece)
         if self.verdict is not None:
             return b""
         if 0 < self._limit < self.octets:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import re
-
 _END = b"\r\n.\r\n"
-# At the very end of a piece the dot is alone on its line: only a line end can have been held back behind it.
-_STUFFED_AFTER_ANY_LF = re.compile(rb"\n\.(?!\r?\n|\Z)")
 # What may be the beginning of something we can only judge with the next octets in hand.
 _UNDECIDED = (b"\r\n.\r", b"\r\n.", b"\n.\r", b"\n.", b"\r\n", b"\n", b"\r")
 
 
 class DotReader:
-    """Takes the text of a message as it comes, gives it back in chunks with CRLF line ends and without stuffed dots.
+    """Takes the text of a message as it comes, gives it back in chunks with LF line ends and without stuffed dots.
 
     Only CRLF.CRLF ends a message. A dot alone on a line that any other end surrounds is text and stays (it is
     stuffed again on its way out): servers that took LF.LF for the end let one message smuggle in the next
-    (CVE-2023-51764). A bare LF becomes CRLF; a bare CR is an octet like any other. However the octets are cut, the
+    (CVE-2023-51764). A bare LF is a line end like CRLF; a bare CR is an octet like any other. However the octets are cut, the
     result is the same.
+
+    LF, because that is what a mailbox has, and here every octet is looked at anyhow: nobody behind us has to do it again.
     """
 
     def __init__(self) -> None:
         # The line before the text ended with CRLF: it was DATA.
         self._tail = b"\r\n"
-        self._virtual = 2
+        self._begun = False
+        self.octets = 0
+        """How long the text is so far, as it came but for the stuffed dots; what may still be its end does not count."""
         self.rest: bytes | None = None
         """After the end: what the client sent behind it. None while the message goes on."""
 
@@ -35,9 +35,7 @@ class DotReader:
         """The text that is certain now; empty when none is."""
         assert self.rest is None, "the message has ended"
         data = self._tail + data
-        bare = data.count(b"\n") != data.count(b"\r\n")
-        dotted = b"\r\n." in data  # in most pieces nothing has to be done, and to know it is one search
-        end = data.find(_END) if dotted else -1
+        end = data.find(_END)
         if end >= 0:
             self.rest = data[end + len(_END) :]
             data = data[: end + 2]
@@ -46,14 +44,25 @@ class DotReader:
             self._tail = next((piece for piece in _UNDECIDED if data.endswith(piece)), b"")
             if self._tail:
                 data = data[: -len(self._tail)]
-        if bare:
-            data = _STUFFED_AFTER_ANY_LF.sub(b"\n", data).replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        elif dotted:
-            # Without a bare LF in it, and without the end in it, every dot at the start of a line was stuffed.
-            data = data.replace(b"\r\n.", b"\r\n")
-        if self._virtual and data:
-            data, self._virtual = data[self._virtual :], 0
-        return data
+        lines = data.replace(b"\r\n", b"\n")
+        # An attachment has no dot at all, and to know that takes next to nothing.
+        text = _unstuffed(lines) if b"." in lines else lines
+        self.octets += len(data) - len(lines) + len(text)
+        if text and not self._begun:
+            # The line end of DATA is not of the text.
+            self._begun = True
+            self.octets -= 2
+            text = text[1:]
+        return text
+
+
+def _unstuffed(text: bytes) -> bytes:
+    """A piece with LF line ends that begins a line only behind one of them, without the dots that were put before others or before text."""
+    first, *others = text.split(b"\n.")
+    if not others:
+        return text
+    # A dot alone on its line is none of them. At the very end of a piece it is alone: only a line end can have been held back behind it.
+    return first + b"".join([(b"\n" if line and not line.startswith(b"\n") else b"\n.") + line for line in others])
 
 
 def stuff(text: bytes, at_line_start: bool) -> bytes:

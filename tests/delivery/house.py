@@ -272,6 +272,7 @@ class House:
         for recipient in recipients:
             await avatar.recipient(address(recipient))
         incoming = avatar.data()
+        text = text.replace(b"\r\n", b"\n")
         for start in range(0, len(text), size):
             await incoming.write(text[start : start + size])
         return await incoming.commit()

@@ -43,8 +43,9 @@ class SubmittedTestCase(ReceptionTestCase):
             )
             await avatar.recipient(address("bob"))
             incoming = avatar.data()
-            for start in range(0, len(text), size):
-                await incoming.write(text[start : start + size])
+            lines = text.replace(b"\r\n", b"\n")
+            for start in range(0, len(lines), size):
+                await incoming.write(lines[start : start + size])
             await incoming.commit()
 
         results: list[Any] = []

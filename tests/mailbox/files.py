@@ -56,7 +56,8 @@ def text(fd: int, of: Index, number: int, body_lines: int | None = None) -> byte
 
 def delivered(pieces: list[bytes]) -> bytes:
     """A message (with CRLF line ends) as lanmail appends it."""
-    return SEPARATOR + TRACE + b"".join(mbox.quoted(pieces))
+    text = b"".join(pieces).replace(b"\r\n", b"\n")
+    return SEPARATOR + TRACE + b"".join(mbox.quoted([text]))
 
 
 def foreign(subject: bytes, body: bytes = b"text\n", fields: bytes = b"") -> bytes:
@@ -119,7 +120,7 @@ def jumble(max_size: int = 14) -> st.SearchStrategy[bytes]:
 
 
 def messages() -> st.SearchStrategy[bytes]:
-    """What SMTP hands on: CRLF line ends and no bare LF, the last line ended; CRs and everything else as they come."""
+    """What comes by SMTP: CRLF line ends and no bare LF, the last line ended; CRs and everything else as they come."""
     octets = st.lists(st.one_of(st.sampled_from(_PIECES), st.binary(max_size=5)), max_size=10).map(b"".join)
     return octets.map(lambda data: data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")).map(
         lambda data: data if data.endswith(b"\r\n") else data + b"\r\n"

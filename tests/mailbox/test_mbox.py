@@ -64,11 +64,11 @@ class SeparatorTest(SynchronousTestCase):
 
 class QuotingTest(SynchronousTestCase):
     def test_each_line_that_could_start_a_message_gets_one_more_mark(self) -> None:
-        quoted = b"".join(mbox.quoted([b"From a\r\n>From b\r\n>>From c\r\n From d\r\n> From e\r\nFrom:\r\n"]))
+        quoted = b"".join(mbox.quoted([b"From a\n>From b\n>>From c\n From d\n> From e\nFrom:\n"]))
         self.assertEqual(quoted, b">From a\n>>From b\n>>>From c\n From d\n> From e\nFrom:\n\n")
 
     def test_a_last_line_without_end_gets_one(self) -> None:
-        self.assertEqual(b"".join(mbox.quoted([b"a\r\nb"])), b"a\nb\n\n")
+        self.assertEqual(b"".join(mbox.quoted([b"a\nb"])), b"a\nb\n\n")
         self.assertEqual(b"".join(mbox.quoted([b"a\r"])), b"a\r\n\n")
 
     @given(messages(), st.integers(1, 9))
@@ -82,7 +82,7 @@ class QuotingTest(SynchronousTestCase):
         unquoting = mbox.Unquoting()
         quoted = b"".join(mbox.quoted([message]))
         back = b"".join(map(unquoting.feed, cut(quoted, size))) + unquoting.finish()
-        self.assertEqual(back.replace(b"\n", b"\r\n"), message + b"\r\n")
+        self.assertEqual(back, message + b"\n")
 
     def test_an_endless_run_of_marks_is_not_held_back(self) -> None:
         quoting = mbox.Quoting()

@@ -36,7 +36,7 @@ class InMemoryTests(SynchronousTestCase):
         door = door_for("smtp-dossier")
         (one,) = dialogue.read("smtp-dossier")
         self.assertEqual(one.play_in_memory(door.factory, door.clock, "192.168.1.5"), {"id": "222CF6745D"})
-        self.assertTrue(door.avatar.delivered[0].text.endswith(b"\r\n\r\nBonjour Nel.\r\n"))
+        self.assertTrue(door.avatar.delivered[0].text.endswith(b"\n\nBonjour Nel.\n"))
 
 
 class OverTcpTests(TestCase):

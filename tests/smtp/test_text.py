@@ -16,7 +16,7 @@ class TextTests(SynchronousTestCase):
     def test_what_stands_behind_the_end_stays_where_it_was(self) -> None:
         text = Text(0)
         self.source.feed(b"one\r\n..two\r\n.\r\nQUIT\r\n")
-        self.assertEqual(text.read(self.source), b"one\r\n.two\r\n")
+        self.assertEqual(text.read(self.source), b"one\n.two\n")
         self.assertTrue(text.ended)
         self.assertEqual(self.source.line(100), b"QUIT")
 

@@ -51,7 +51,7 @@ class IncomingTestCase(SynchronousTestCase):
 class MemoryTests(IncomingTestCase):
     def test_a_small_message_stays_in_memory(self) -> None:
         message = self.message()
-        self.write(message, b"Subject: a\r\nStatus: x\r\n\r\nFrom b", b"\r\n")
+        self.write(message, b"Subject: a\nStatus: x\n\nFrom b", b"\n")
         self.assertEqual(self.run_(message.commit()), "222CF6745D")
         self.assertEqual(self.given, [b"Subject: a\n\n>From b\n\n"])
         self.assertIsNone(self.contents[0].name)
@@ -62,12 +62,12 @@ class MemoryTests(IncomingTestCase):
 
     def test_a_large_one_goes_to_a_file_of_ours_alone_and_comes_back_whole(self) -> None:
         message = self.message()
-        chunk = b"x" * 998 + b"\r\n"
-        self.write(message, b"A: b\r\n\r\n", *([chunk * 60] * 20))
+        chunk = b"x" * 998 + b"\n"
+        self.write(message, b"A: b\n\n", *([chunk * 60] * 20))
         self.assertEqual(self.files(), ["222CF6745D"])
         self.assertEqual(os.stat(os.path.join(self.path, "222CF6745D")).st_mode & 0o7777, 0o600)
         self.run_(message.commit())
-        self.assertEqual(self.given, [b"A: b\n\n" + (chunk * 1200).replace(b"\r\n", b"\n") + b"\n"])
+        self.assertEqual(self.given, [b"A: b\n\n" + chunk * 1200 + b"\n"])
         self.assertEqual(self.contents[0].size, len(self.given[0]))
         self.assertEqual(self.files(), [])
 
@@ -77,10 +77,10 @@ class MemoryTests(IncomingTestCase):
             return "X"
 
         message = self.message(look)
-        chunk = (b"y" * 76 + b"\r\n") * 840
+        chunk = (b"y" * 76 + b"\n") * 840
         tracemalloc.start()
         try:
-            self.run_(message.write(b"A: b\r\n\r\n"))
+            self.run_(message.write(b"A: b\n\n"))
             for _ in range(50_000_000 // len(chunk)):
                 self.run_(message.write(chunk))
             self.run_(message.commit())
@@ -99,7 +99,7 @@ class MemoryTests(IncomingTestCase):
 
         self.patch(incoming.os, "write", write)
         message = self.message()
-        self.write(message, *([b"x" * 4094 + b"\r\n"] * 500))
+        self.write(message, *([b"x" * 4094 + b"\n"] * 500))
         self.run_(message.commit())
         self.assertGreaterEqual(min(sizes[1:-1]), 128 * 1024)
 

@@ -35,14 +35,14 @@ def by_the_line(octets: bytes) -> tuple[bytes, bytes] | None:
         if line == b"." and after_crlf and crlf:
             return text, octets[end + 1 :]
         # A dot alone between other line ends is text: taking it away would make an empty line of it.
-        text += (line[1:] if line.startswith(b".") and line != b"." else line) + b"\r\n"
+        text += (line[1:] if line.startswith(b".") and line != b"." else line) + b"\n"
         after_crlf, start = crlf, end + 1
     return None
 
 
 class DotReaderTests(SynchronousTestCase):
     def test_a_message_ends_with_a_dot_alone_and_what_follows_is_not_its_own(self) -> None:
-        self.assertEqual(read([b"a\r\nb\r\n.\r\nQUIT\r\n"]), (b"a\r\nb\r\n", b"QUIT\r\n"))
+        self.assertEqual(read([b"a\r\nb\r\n.\r\nQUIT\r\n"]), (b"a\nb\n", b"QUIT\r\n"))
 
     def test_an_empty_message_is_just_its_end(self) -> None:
         for pieces in every_cut(b".\r\nQUIT\r\n"):
@@ -50,15 +50,15 @@ class DotReaderTests(SynchronousTestCase):
 
     def test_stuffed_dots_are_given_back_on_the_first_line_too(self) -> None:
         for pieces in every_cut(b"..\r\n...x\r\n.y\r\n.\r\n"):
-            self.assertEqual(read(pieces), (b".\r\n..x\r\ny\r\n", b""))
+            self.assertEqual(read(pieces), (b".\n..x\ny\n", b""))
 
-    def test_bare_line_feeds_become_crlf(self) -> None:
+    def test_bare_line_feeds_are_line_ends(self) -> None:
         for pieces in every_cut(b"a\nb\n\n..c\n.\r\n.\r\n"):
-            self.assertEqual(read(pieces), (b"a\r\nb\r\n\r\n.c\r\n.\r\n", b""))
+            self.assertEqual(read(pieces), (b"a\nb\n\n.c\n.\n", b""))
 
     def test_a_bare_cr_stays_where_it_is(self) -> None:
         for pieces in every_cut(b"a\rb\r\r\n\r.\r\r\n.\r\n"):
-            self.assertEqual(read(pieces), (b"a\rb\r\r\n\r.\r\r\n", b""))
+            self.assertEqual(read(pieces), (b"a\rb\r\n\r.\r\n", b""))
 
     def test_no_other_mix_of_line_ends_around_a_dot_ends_a_message(self) -> None:
         ends = (b"\n", b"\r", b"\r\r\n", b"\n\r", b"\r\n\r", b"\0\r\n", b"\r\0\n")
@@ -70,13 +70,13 @@ class DotReaderTests(SynchronousTestCase):
                 found = read(pieces)
                 assert found is not None
                 self.assertEqual(found[1], b"QUIT\r\n", (before, after, pieces))
-                self.assertIn(b"MAIL FROM:<evil@x>\r\n", found[0])
+                self.assertIn(b"MAIL FROM:<evil@x>\n", found[0])
 
     def test_nothing_is_lost_or_doubled_in_a_long_text(self) -> None:
         text = b"".join(b".%d..\r\n" % n for n in range(20_000))
         wire = stuff(text, True) + b".\r\n"
         pieces = [wire[i : i + 1000] for i in range(0, len(wire), 1000)]
-        self.assertEqual(read(pieces), (text, b""))
+        self.assertEqual(read(pieces), (text.replace(b"\r\n", b"\n"), b""))
 
     def test_every_short_text_is_read_as_the_reference_reads_it(self) -> None:
         for length in range(7):
@@ -97,10 +97,18 @@ class DotReaderTests(SynchronousTestCase):
         octets = b"".join(parts)
         self.assertEqual(read(data.draw(cut_up(octets))), by_the_line(octets))
 
+    def test_its_length_is_that_of_the_text_as_it_came_but_for_stuffed_dots(self) -> None:
+        for pieces in every_cut(b"a\r\n..b\n\r.\r\r\n.\r\n"):
+            reader = DotReader()
+            for piece in pieces:
+                if not reader.ended:
+                    reader.feed(piece)
+            self.assertEqual(reader.octets, len(b"a\r\n.b\n\r.\r\r\n"))
+
     def test_nothing_is_held_back_but_what_may_be_the_end(self) -> None:
         reader = DotReader()
         self.assertEqual(reader.feed(b"a" * 1000 + b"\r\n.\r"), b"a" * 1000)
-        self.assertEqual(reader.feed(b"x"), b"\r\n\rx")
+        self.assertEqual(reader.feed(b"x"), b"\n\rx")
 
 
 class StuffTests(SynchronousTestCase):
@@ -117,4 +125,4 @@ class StuffTests(SynchronousTestCase):
             wire += stuff(piece, at_line_start)
             if piece:
                 at_line_start = piece.endswith(b"\n")
-        self.assertEqual(read([wire + b".\r\n"]), (text, b""))
+        self.assertEqual(read([wire + b".\r\n"]), (text.replace(b"\r\n", b"\n"), b""))

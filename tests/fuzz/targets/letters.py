@@ -56,7 +56,7 @@ async def _may_send_as(login: str, address: Address) -> bool:
 
 def submitted(data: bytes) -> None:
     """Of a message that was let through nobody but its sender stands in it, also as Python's email package reads it."""
-    data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    data = data.replace(b"\r\n", b"\n")
     top = TopHeader(mbox.STATE_FIELDS, noted=NOTED)
     text = b"".join(top.feed(piece) for piece in cuts_of(data)) + top.finish()
     asked: list[object] = []

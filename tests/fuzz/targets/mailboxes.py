@@ -143,16 +143,16 @@ _JOURNALS = _journals()
 
 def letter(data: bytes) -> None:
     """A message of a stranger, between two others: it is one message, its text is what was sent, and it keeps no reader's state."""
-    data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    if not data.endswith(b"\r\n"):
-        data += b"\r\n"
+    data = data.replace(b"\r\n", b"\n")
+    if not data.endswith(b"\n"):
+        data += b"\n"
     top = TopHeader(mbox.STATE_FIELDS)
     filtered = [top.feed(piece) for piece in cuts_of(data)]
     filtered.append(top.finish())
     whole = TopHeader(mbox.STATE_FIELDS)
     assert whole.feed(data) + whole.finish() == b"".join(filtered)
-    sent = b"".join(filtered)
-    file = foreign(b"before") + delivered([piece for piece in filtered if piece]) + foreign(b"after")
+    sent = b"".join(filtered).replace(b"\n", b"\r\n")
+    file = foreign(b"before") + delivered([sent]) + foreign(b"after")
     with a_file(file) as fd:
         now = index(fd)
         assert len(now) == 3, entries(now)
