@@ -187,7 +187,8 @@ class TopHeader:
 
     longest: octets of a header (message_header_size_limit), of each line no more than _LINE_HEAD counted. drop: names of fields in lower
     case, which go with their continuation lines. ``received``, ``delivered_to`` (lower case) and ``message_id`` are what was
-    found; ``size`` is the octets of the text as it came, each line end one. ``endless``: the header was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
+    found; ``size`` is the octets of the text as it came, each line end one. ``endless``: the header
+    was given up in its middle, and the message must be refused, since what should be dropped may still stand in it.
 
     noted: names of fields, in lower case, whose values are kept, to be asked for with ``values``. ``ambiguous``: why not
     every reader sees the same fields in this header, in the middle of a sentence; empty where all do. It is looked for only where
