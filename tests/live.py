@@ -28,8 +28,6 @@ from lanmail.accounts.hashes import hash_password
 
 ROOT = Path(__file__).resolve().parent.parent
 A_MOMENT = 3.0  # seconds in which what can be delivered is
-# Several workers, which a configuration may not ask for yet.
-TRUSTING = "from lanmail.config import checks; checks.TRUSTED_WORKERS = 64;"
 PATIENCE = 20.0  # seconds until something that should happen at once is called a failure
 
 
@@ -84,7 +82,6 @@ class Server:
         people: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder).resolve()
-        self._several = "workers = " in extra
         self.spool = self.folder / "mail"
         self.queue = self.folder / "queue"
         self.spool.mkdir(parents=True, exist_ok=True)
@@ -133,14 +130,7 @@ mailbox_size_limit = 0
         let_through(self.folder)
 
     def command(self) -> Sequence[str]:
-        twist = ("-c", f"{TRUSTING} from twisted.application.twist._twist import Twist; Twist.main()")
-        return (
-            sys.executable,
-            *(twist if self._several else ("-m", "twisted")),
-            "lanmail",
-            "--config",
-            str(self.main_cf),
-        )
+        return (sys.executable, "-m", "twisted", "lanmail", "--config", str(self.main_cf))
 
     def start(self, command: Sequence[str] | None = None, cwd: str | None = None) -> Server:
         """Run until the ports answer. AssertionError with the log where they do not."""
@@ -219,12 +209,15 @@ mailbox_size_limit = 0
 
     def undelivered(self) -> int:
         """How many recipients of the journal were never tried, or are being delivered."""
-        journal = self.queue / "lanmail" / "journal-0"
-        if self.process is None or self.process.poll() is not None or not journal.exists():
+        if self.process is None or self.process.poll() is not None:
             return 0
-        with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=5)) as connection:
-            rows = connection.execute("SELECT count(*) FROM recipient WHERE tries = 0 AND marked = 0 AND held = 0")
-            return int(rows.fetchone()[0])
+        return sum(map(_never_tried, (self.queue / "lanmail").glob("journal-?")))
+
+
+def _never_tried(journal: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=5)) as connection:
+        rows = connection.execute("SELECT count(*) FROM recipient WHERE tries = 0 AND marked = 0 AND held = 0")
+        return int(rows.fetchone()[0])
 
 
 _hashed = functools.cache(hash_password)  # a good hash is slow, and tests have one password for many people

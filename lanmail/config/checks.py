@@ -12,10 +12,6 @@ from lanmail.config.problems import Problem, Severity
 from lanmail.config.syntax import normalised, words
 from lanmail.config.tls_checks import tls_findings
 
-# So many processes are relied on so far. More have passed crashes, limits and power cuts that one process recovers; that several recover
-# one, and POP3 while the queue's disk is full, has not been played through.
-TRUSTED_WORKERS = 1
-
 PAM_FOLDERS = ("/etc/pam.d", "/usr/lib/pam.d")
 
 
@@ -75,8 +71,6 @@ def _whole(settings: Settings) -> Iterator[Problem]:
 
 def _workers(settings: Settings) -> Iterator[Problem]:
     """Ports are bound once and handed to every worker; an endpoint is whatever Twisted makes of it, in one process."""
-    if settings.workers > TRUSTED_WORKERS:
-        yield _error(settings, "workers", f"{settings.workers} processes are not to be relied on yet; leave it at 1")
     for name in ("smtp_endpoint", "pop3_endpoint"):
         if settings.workers > 1 and settings.values[name]:
             yield _error(settings, "workers", f"{settings.workers} cannot share {name}; use ports, or one worker")

@@ -586,7 +586,7 @@ class Settings:
     workers = Parameter(
         WORKERS,
         "1",
-        "How many processes serve side by side; auto: one for each processor that may be used. More than one is refused so far.",
+        "How many processes serve side by side; auto: one for each processor that may be used.",
         ours=True,
     )
     command_directory = Parameter(

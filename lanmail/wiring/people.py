@@ -99,7 +99,8 @@ class People:
                 place.reactor,
                 settings.pam_service,
                 log.report,
-                helpers=settings.pam_processes,
+                # Divided among the workers: each has helpers of its own.
+                helpers=-(-settings.pam_processes // place.colleagues.count),
                 time_limit=settings.pam_timeout,
                 launches=place.rights.launches,
             )

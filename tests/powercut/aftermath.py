@@ -6,6 +6,7 @@ import os
 import pwd
 import queue
 import random
+import re
 import shutil
 import sqlite3
 import time
@@ -30,13 +31,17 @@ _BOOT = "00000000-0000-4000-8000-000000000001\n"  # of the service whose power i
 
 
 class Aftermath:
-    """folder: of this cut; it is removed where all is well. chance: what is drawn here depends on it alone."""
+    """folder: of this cut; it is removed where all is well. chance: what is drawn here depends on it alone.
 
-    def __init__(self, number: int, folder: str, chance: random.Random) -> None:
+    serving: how many workers the whole service has.
+    """
+
+    def __init__(self, number: int, folder: str, chance: random.Random, serving: int = 1) -> None:
         self._number = number
         self._chance = chance
         self._inodes: dict[int, int] = {}  # those that the files have, and those that they had
         self._server = RecordedServer(folder)
+        self._serving = serving
         self._journal = str(self._server.queue / "lanmail" / "journal-0")
         self._other_device = chance.random() < 0.5
 
@@ -64,7 +69,12 @@ class Aftermath:
     def judge(self, books: Books, workers: queue.Queue[Worker], way: Way) -> list[str]:
         """A sentence for each broken promise."""
         if way == "whole":
+            if self._serving > 1:
+                with self._server.main_cf.open("a") as main_cf:
+                    main_cf.write(f"workers = {self._serving}\n")
             faults = fetched(self._server, self._journal, self._inodes, self._other_device, books.foreign_begun)
+            if self._serving > 1 and not re.search(rf"worker {self._serving} \S+ \S+ serves", self._server.describe()):
+                faults.append(f"{self._serving} workers were not there")
         else:
             worker = workers.get()
             try:

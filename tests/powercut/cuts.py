@@ -20,9 +20,18 @@ from tests.powercut.recorder import Step, read
 from tests.powercut.restart import Worker
 
 # Of so many points: in one the service is started as an administrator would, and the mailboxes are looked at through POP3; in three
-# the power is cut a second time, while the service comes up.
+# the power is cut a second time, while the service comes up. Several workers come up as a whole alone, so then it is every third.
 _TURN = 15
 _WAYS: dict[int, Way] = {7: "whole", 2: "twice", 5: "twice", 12: "twice"}
+_WAYS_OF_SEVERAL: dict[int, Way] = {
+    0: "whole",
+    3: "whole",
+    6: "whole",
+    9: "whole",
+    13: "whole",
+    2: "twice",
+    11: "twice",
+}
 
 # A service that comes up waits most of the time: for its own checkpoint, mainly.
 _AT_ONCE = 4 * (os.cpu_count() or 1)
@@ -63,15 +72,18 @@ def cut(
     seed: int,
     removed: Callable[[Step], bool] = lambda sync: False,
     enough: int = 1 << 30,
+    serving: int = 1,
 ) -> Outcome:
     """At so many points, or at these. A point with a fault keeps its folder in ``folder``; the others are removed.
 
     removed: of each step that begins a sync: whether the power is cut for a program that lacks it. The recorded program cannot have
     known the difference. The points are then such that it may matter. enough: points with faults after which no more are tried.
+    serving: how many workers the service has that comes up as a whole.
     """
     begin = time.monotonic()
     os.makedirs(folder, exist_ok=True)
     steps = list(read(recording.record))
+    ways = _WAYS if serving == 1 else _WAYS_OF_SEVERAL
     outcome = Outcome(syncs=Counter(asked_by(step) for step in steps if step.kind == "S"))
     if isinstance(points, int):
         lacking = [at for at, step in enumerate(steps, 1) if step.kind == "S" and removed(step)]
@@ -92,9 +104,9 @@ def cut(
         for number, (point, disk, books) in enumerate(_at(steps, points, recording, removed)):
             if len(outcome.faults) >= enough:
                 break
-            aftermath = Aftermath(point, os.path.join(folder, str(point)), random.Random(f"{seed} {point}"))
+            aftermath = Aftermath(point, os.path.join(folder, str(point)), random.Random(f"{seed} {point}"), serving)
             aftermath.lay_out(disk, recording.queue, recording.spool)
-            way = _WAYS.get(number % _TURN, "once")
+            way = ways.get(number % _TURN, "once")
             outcome.ways[way] += 1
             outcome.answered += books.answered
             waiting.append((point, pool.submit(aftermath.judge, books.closed(), workers, way)))

@@ -13,8 +13,6 @@ import stat
 import sys
 from collections.abc import Callable
 
-from lanmail.config import checks
-
 # Those who only do it for others are passed over.
 _FOR_OTHERS = ("mailbox/disk.py", "spool/folder.py")
 
@@ -40,5 +38,4 @@ def name_syncs() -> None:
 
 if __name__ == "__main__":
     name_syncs()
-    checks.TRUSTED_WORKERS = 64
     runpy.run_module("twisted", run_name="__main__", alter_sys=True)

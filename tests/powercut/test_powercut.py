@@ -38,16 +38,17 @@ class PowerCutTests(SynchronousTestCase):
 
 
 class WorkersTests(SynchronousTestCase):
-    """Three wrote, each into a journal of its own; one comes up on what is left, and takes all of it over."""
+    """Three wrote, each into a journal of its own; one comes up on what is left, or again three, and all of it is taken over."""
 
     timeout = 600
 
     def test_at_50_points_every_promise_is_kept(self) -> None:
         folder = os.path.realpath(self.mktemp())
         os.makedirs(folder)
-        outcome = cut(recording(3), folder, points=50, seed=SEED)
+        outcome = cut(recording(3), folder, points=50, seed=SEED, serving=3)
         print(outcome)
         self.assertEqual(outcome.faults, {}, f"the folders of these points are in {folder}")
+        self.assertEqual(outcome.ways, {"once": 26, "twice": 7, "whole": 17})
         self.assertIn("journal-2-wal", outcome.syncs)
 
 

@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from lanmail.rights.loading import unreadable
 from lanmail.rights.privileges import Rights
 from tests.caller import Caller
-from tests.live import ROOT, TRUSTING, Server, mail_owner, wait_for
+from tests.live import ROOT, Server, mail_owner, wait_for
 from tests.scenarios.test_least_privilege import (
     adopting_orphans,
     alive,
@@ -288,11 +288,6 @@ class DeathTests(ProcessesCase):
 
 
 class WaysToStartTests(ProcessesCase):
-    def test_a_configuration_may_not_ask_for_several_yet(self) -> None:
-        with self.assertRaises(AssertionError) as refused:
-            self.server.start((sys.executable, "-m", "twisted", "lanmail", "--config", str(self.server.main_cf)))
-        self.assertIn("3 processes are not to be relied on yet; leave it at 1", str(refused.exception))
-
     def test_twistd_in_the_background_has_all_their_lines_in_its_log(self) -> None:
         with adopting_orphans():
             before = {*children(os.getpid())}
@@ -301,7 +296,7 @@ class WaysToStartTests(ProcessesCase):
                 (
                     sys.executable,
                     "-c",
-                    f"{TRUSTING} from twisted.scripts.twistd import run; run()",
+                    "from twisted.scripts.twistd import run; run()",
                     "--pidfile",
                     str(pidfile),
                     "--logfile",
@@ -372,7 +367,7 @@ class QueueTests(ProcessesCase):
             (
                 sys.executable,
                 "-c",
-                f"{TRUSTING} from lanmail.admin.command import main; main()",
+                "from lanmail.admin.command import main; main()",
                 "queue",
                 *arguments,
                 "--config",
