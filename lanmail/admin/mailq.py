@@ -14,12 +14,10 @@ from lanmail.log_lines import printable
 Told = Mapping[str, Any]
 
 # Postfix's columns for ids of its short form, which ours have too, so that a script which reads mailq reads this.
-_LINE = "{:<11} {:>7} {:<20.20} {}"
-_HEADINGS = _LINE.format("-Queue ID-", "--Size--", "----Arrival Time----", "-Sender/Recipient-------")
+_HEADINGS = "-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------"
+_BEFORE_RECIPIENT = " " * 41
 _REASON_ENDS = 76
 _MARKS = {"active": "*", "hold": "!"}
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Listing:
@@ -35,14 +33,14 @@ class Listing:
         self._messages += 1
         self._octets += told["message_size"]
         marked = told["queue_id"] + _MARKS.get(told["queue_name"], "")
-        yield printable(_LINE.format(marked, told["message_size"], date(told["arrival_time"]), told["sender"]))
+        yield printable(f"{marked:<11} {told['message_size']:>7} {date(told['arrival_time']):<20.20} {told['sender']}")
         before = ""
         for recipient in told["recipients"]:
             reason = recipient.get("delay_reason", "")
             if reason != before:
                 before = reason
                 yield printable(f"({reason or 'reason unavailable'})".rjust(_REASON_ENDS + 2))
-            yield printable(_LINE.format("", "", "", recipient["address"]))
+            yield printable(_BEFORE_RECIPIENT + recipient["address"])
 
     def end(self) -> Iterator[str]:
         """What stands below all."""
@@ -81,11 +79,7 @@ def text(piece: str) -> str:
 
 def date(when: float) -> str:
     """Local time as asctime(3) writes it, in English wherever we are: ``Tue Nov 24 21:36:34 2026``."""
-    local = time.localtime(when)
-    return (
-        f"{_DAYS[local.tm_wday]} {_MONTHS[local.tm_mon - 1]} {local.tm_mday:2d}"
-        f" {local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d} {local.tm_year:04d}"
-    )
+    return time.ctime(when)  # Python's own, which asks no locale
 
 
 def _client(told: Told) -> str:

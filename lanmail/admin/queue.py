@@ -79,8 +79,9 @@ def list_command(parent: str | None, file: str | None, as_json: bool) -> None:
     listing = mailq.Listing()
     with _asked(file or parent) as ask:
         for said in ask(Question("list")):
-            if "message" in said:
-                _print([json.dumps(said["message"])] if as_json else listing.lines(said["message"]))
+            if "messages" in said:
+                told = said["messages"]
+                _print(map(json.dumps, told) if as_json else (line for one in told for line in listing.lines(one)))
     if not as_json:
         _print(listing.end())
 
@@ -196,8 +197,8 @@ def _last(answer: Iterator[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        click.echo(line)
+    # At once: click asks four times for each call what kind of terminal it writes to, and then has it written.
+    click.echo("".join([f"{line}\n" for line in lines]), nl=False)
 
 
 def _complain(text: str) -> None:

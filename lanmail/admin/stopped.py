@@ -20,7 +20,7 @@ from lanmail.queue.clock import QueueClock
 from lanmail.queue.desk import Desk, Found
 from lanmail.queue.questions import Question
 from lanmail.spool.adoption import adopt
-from lanmail.spool.entries import Message, Recipient
+from lanmail.spool.entries import Listed
 from lanmail.spool.history import History
 from lanmail.spool.incoming import IncomingFolder
 from lanmail.spool.journal import Journal
@@ -74,7 +74,7 @@ class StoppedQueue:
         self._now = queue_clock
         self._tell = tell
 
-    async def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
+    async def listing(self, after: int, limit: int) -> list[Listed]:
         return self._journal.listing(after, limit)
 
     async def show(self, queue_id: str) -> Found | None:

@@ -7,18 +7,18 @@ reads the answer, and is never in memory.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
 from lanmail.interfaces import InThread
 from lanmail.mailbox.mbox import Unquoting
 from lanmail.queue.questions import Question, line_of
-from lanmail.spool.entries import Message, Recipient
+from lanmail.spool.entries import Listed, ListedRecipient, Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.status import Status, TemporaryFailure
 
-# Messages that are read at a time.
-PAGE = 100
+# Recipients that are read, put into words and told at a time: 2 ms in a thread.
+PAGE = 250
 # Octets of text in one line: 64 KiB once they are in base 64.
 PIECE = 48 * 1024
 
@@ -31,7 +31,7 @@ class Queue(Protocol):
     ids: of messages; None for all. by: the uid of whoever asks. Changes return the ids for which there was something to do.
     """
 
-    async def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
+    async def listing(self, after: int, limit: int) -> list[Listed]:
         """Journal.listing."""
 
     async def show(self, queue_id: str) -> Found | None:
@@ -89,14 +89,14 @@ class Desk:
         after = count = 0
         while page := await self._queue.listing(after, PAGE):
             # A message may have ten thousand recipients; even to put them into words takes too long for the event loop.
-            for piece in await self._in_thread(self._lines, page):
-                yield piece
+            yield await self._in_thread(self._line, page)
             count += len(page)
-            after = max(recipient.number for _, recipients in page for recipient in recipients)
+            after = page[-1].recipients[-1].number
         yield line_of({"ok": {"messages": count}})
 
-    def _lines(self, page: list[tuple[Message, list[Recipient]]]) -> list[bytes]:
-        return [line_of({"message": self._told(message, recipients)}) for message, recipients in page]
+    def _line(self, page: list[Listed]) -> bytes:
+        now, wall = self._queue_clock(), self._wall()
+        return line_of({"messages": [self._told(message, now, wall) for message in page]})
 
     async def _show(self, queue_id: str) -> AsyncGenerator[bytes, None]:
         found = await self._queue.show(queue_id)
@@ -104,7 +104,8 @@ class Desk:
             yield line_of({"ok": {"missing": [queue_id]}})
             return
         message, recipients, content = found
-        yield await self._in_thread(line_of, {"message": {**self._told(message, recipients), **_envelope(message)}})
+        told = self._told(listed(message, recipients), self._queue_clock(), self._wall())
+        yield await self._in_thread(line_of, {"message": {**told, **_envelope(message)}})
         pieces = _texts(content)
         try:
             while (text := await self._in_thread(next, pieces, None)) is not None:
@@ -133,42 +134,60 @@ class Desk:
 
     # in words of postqueue -j; what it does not have stands behind
 
-    def _told(self, message: Message, recipients: list[Recipient]) -> dict[str, Any]:
-        now = self._queue_clock()
+    def _told(self, message: Listed, now: float, wall: float) -> dict[str, Any]:
         return {
-            "queue_name": self._queue_name(recipients, now),
+            "queue_name": self._queue_name(message.recipients, now),
             "queue_id": message.queue_id,
             "arrival_time": int(message.arrived),
             "message_size": message.size,
             "forced_expire": False,
             "sender": "MAILER-DAEMON" if message.sender.is_null else str(message.sender),
-            "recipients": [self._told_of(recipient, now) for recipient in recipients],
+            "recipients": [self._told_of(recipient, now, wall) for recipient in message.recipients],
         }
 
-    def _queue_name(self, recipients: list[Recipient], now: float) -> str:
+    def _queue_name(self, recipients: list[ListedRecipient], now: float) -> str:
         """``hold`` where nothing of it moves before a release, ``active`` where some is due or all is done, else ``deferred``."""
         if not recipients:
             return "active"
-        if all(recipient.held for recipient in recipients):
+        due = [recipient.due for recipient in recipients if not recipient.held]
+        if not due:
             return "hold"
-        due = any(not recipient.held and recipient.due <= now for recipient in recipients)
-        return "active" if due and self._running else "deferred"
+        return "active" if self._running and min(due) <= now else "deferred"
 
-    def _told_of(self, recipient: Recipient, now: float) -> dict[str, Any]:
+    def _told_of(self, recipient: ListedRecipient, now: float, wall: float) -> dict[str, Any]:
         told: dict[str, Any] = {"address": str(recipient.delivered_to)}
         if recipient.reason is not None:
-            told |= {
-                "delay_reason": recipient.reason.text,
-                "status": f"{recipient.reason.code} {recipient.reason.enhanced}",
-            }
+            told["delay_reason"] = recipient.reason.text
+            told["status"] = f"{recipient.reason.code} {recipient.reason.enhanced}"
         if recipient.original != recipient.delivered_to:
             told["original_address"] = str(recipient.original)
         if recipient.rule:
             told["rule"] = recipient.rule
-        told |= {"mailbox": recipient.user.name, "tries": recipient.tries, "held": recipient.held}
+        told["mailbox"] = recipient.user
+        told["tries"] = recipient.tries
+        told["held"] = recipient.held
         if self._running and not recipient.held:
-            told["next_try"] = int(self._wall() + max(0.0, recipient.due - now))
+            told["next_try"] = int(wall + max(0.0, recipient.due - now))
         return told
+
+
+def listed(message: Message, recipients: Iterable[Recipient]) -> Listed:
+    """What is told of it, by hand: for one that was found otherwise."""
+    rows = [
+        ListedRecipient(
+            one.number,
+            one.user.name,
+            one.original,
+            one.delivered_to,
+            one.rule,
+            one.due,
+            one.tries,
+            one.reason,
+            one.held,
+        )
+        for one in recipients
+    ]
+    return Listed(message.queue_id, message.sender, message.arrived, message.size, rows)
 
 
 def _envelope(message: Message) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What may be asked of the queue, by ``lanmail queue`` through the control socket: the questions, their form, and their limits.
 
 A question is one line, a JSON object: ``{"verb": "hold", "ids": ["222CF6745D"]}``, with ``"ids": "ALL"`` for every message. The answer is
-lines of JSON objects too: for ``list`` one ``{"message": ...}`` each, for ``show`` one and then the text in pieces,
+lines of JSON objects too: for ``list`` some ``{"messages": [...]}``, for ``show`` one ``{"message": ...}`` and then the text in pieces,
 ``{"text": BASE64}``. The last line, and only that, is ``{"ok": ...}`` or ``{"error": SENTENCE}``. No Twisted, no files.
 """
 
@@ -22,6 +22,7 @@ CHANGES = ("flush", "hold", "release", "requeue", "delete")
 VERBS = ("ping", "list", "show", *CHANGES)
 ALL = "ALL"
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _QUEUE_ID = re.compile(r"[0-9A-Fa-f]{10}\Z")
 
 
@@ -79,4 +80,4 @@ def question_of(line: bytes) -> Question:
 
 def line_of(said: Mapping[str, Any]) -> bytes:
     """One line of the socket, in ASCII whatever it says, with its end."""
-    return json.dumps(said, separators=(",", ":")).encode("ascii") + b"\n"
+    return _ENCODER.encode(said).encode("ascii") + b"\n"

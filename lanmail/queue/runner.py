@@ -28,7 +28,7 @@ from lanmail.queue.rounds import Delivery, Rounds, Undelivered
 from lanmail.queue.schedule import Schedule
 from lanmail.queue.setbacks import Setbacks
 from lanmail.queue.under_way import UnderWay
-from lanmail.spool.entries import Message, Recipient
+from lanmail.spool.entries import Listed, Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder, storage_failure
 from lanmail.spool.journal import Journal
 from lanmail.status import TemporaryFailure
@@ -259,7 +259,7 @@ class Runner:
     # what an administrator asks. ids: queue ids, None for all; by: the uid of whoever asks. Each returns those it did something to, and
     # raises TemporaryFailure.
 
-    async def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
+    async def listing(self, after: int, limit: int) -> list[Listed]:
         """A page of the queue (Journal.listing)."""
         return await self._in_thread(self._journal.listing, after, limit)
 

@@ -8,7 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, Protocol
 
+from lanmail.queue.desk import PAGE
 from lanmail.queue.questions import Question, line_of
+
+Told = dict[str, Any]
 
 
 class Answers(Protocol):
@@ -19,7 +22,7 @@ class Answers(Protocol):
 
 
 class Together:
-    """control.Answers. What waits is listed by its queue ids, so by its age; of each desk no more than a page is ever here."""
+    """control.Answers. What waits is listed by its queue ids, so by its age; of each desk no more than two pages are ever here."""
 
     def __init__(self, desks: Sequence[Answers]) -> None:
         self._desks = desks
@@ -41,19 +44,27 @@ class Together:
                 yield line_of({"ok": await self._change(question, uid)})
 
     async def _list(self, question: Question, uid: int) -> AsyncGenerator[bytes, None]:
-        count = 0
+        count = recipients = 0
+        page: list[Told] = []
         async with AsyncExitStack() as open_now:
             streams = [
-                await open_now.enter_async_context(aclosing(_lines(desk.answer(question, uid)))) for desk in self._desks
+                await open_now.enter_async_context(aclosing(_messages(desk.answer(question, uid))))
+                for desk in self._desks
             ]
-            heads: list[tuple[str, int, bytes]] = []
+            heads: list[tuple[str, int, Told]] = []
             for number, stream in enumerate(streams):
                 await _push(heads, number, stream)
             while heads:
-                _, number, line = heapq.heappop(heads)
+                _, number, told = heapq.heappop(heads)
                 count += 1
-                yield line
+                recipients += len(told["recipients"])
+                page.append(told)
+                if recipients >= PAGE:
+                    yield line_of({"messages": page})
+                    page, recipients = [], 0
                 await _push(heads, number, streams[number])
+        if page:
+            yield line_of({"messages": page})
         yield line_of({"ok": {"messages": count}})
 
     async def _show(self, question: Question, uid: int) -> AsyncGenerator[bytes, None]:
@@ -82,13 +93,19 @@ class Together:
         }
 
 
-async def _push(heads: list[tuple[str, int, bytes]], number: int, stream: AsyncGenerator[bytes, None]) -> None:
+async def _push(heads: list[tuple[str, int, Told]], number: int, stream: AsyncGenerator[Told, None]) -> None:
     """The next message of that stream, if there is one."""
-    async for line in stream:
-        said = json.loads(line)
-        if "message" in said:
-            heapq.heappush(heads, (said["message"]["queue_id"], number, line))
-            return
+    told = await anext(stream, None)
+    if told is not None:
+        heapq.heappush(heads, (told["queue_id"], number, told))
+
+
+async def _messages(answer: AsyncGenerator[bytes, None]) -> AsyncGenerator[Told, None]:
+    """Of an answer to ``list``."""
+    async with aclosing(_lines(answer)) as lines:
+        async for line in lines:
+            for told in json.loads(line).get("messages", ()):
+                yield told
 
 
 async def _lines(answer: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lanmail.address import Address
 from lanmail.interfaces import User
@@ -64,6 +65,32 @@ class Recipient:
     warned: bool = False
     held: bool = False
     expanded: bool = False
+
+
+class ListedRecipient(
+    NamedTuple
+):  # made for each of 100,000, as is the next: a frozen dataclass of all that is known takes 10 µs
+    """What is told of a Recipient where all that wait are told of. user: the name. The others are the Recipient's."""
+
+    number: int
+    user: str
+    original: Address
+    delivered_to: Address
+    rule: str
+    due: float
+    tries: int
+    reason: Status | None
+    held: bool
+
+
+class Listed(NamedTuple):
+    """The same of a Message. recipients: those that no mailbox has yet."""
+
+    queue_id: str
+    sender: Address
+    arrived: float
+    size: int
+    recipients: list[ListedRecipient]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from lanmail.spool import changes, requests
 from lanmail.spool.changes import Admission, Aftermath, Exchange, Numbers
 from lanmail.spool.commits import Commits
 from lanmail.spool.database import JournalTrouble, connect
-from lanmail.spool.entries import Deferral, Intent, Message, Recipient
+from lanmail.spool.entries import Deferral, Intent, Listed, Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder
 from lanmail.spool.ledger import Ledger
 from lanmail.spool.reading import Reading, Standing
@@ -253,10 +253,10 @@ class Journal:
         """Those of these messages that some mailbox does not have yet."""
         return self._reading.unfinished(queue_ids)
 
-    def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
-        """What no mailbox has yet, oldest first, without heads (empty): at most so many messages whose rows' numbers are above ``after``.
+    def listing(self, after: int, limit: int) -> list[Listed]:
+        """What no mailbox has yet, oldest first, of rows whose numbers are above ``after``: messages until they have ``limit`` recipients.
 
-        For the next page ``after`` is the greatest number of this one; 0 begins.
+        The last of them is there with all of its recipients. For the next page ``after`` is the last number of this one; 0 begins.
         """
         return self._reading.listing(after, limit)
 

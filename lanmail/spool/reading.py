@@ -17,18 +17,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from lanmail.spool.database import code_of, connect_to_read
-from lanmail.spool.entries import Intent, Message, Recipient
+from lanmail.spool.entries import Intent, Listed, Message, Recipient
 from lanmail.spool.incoming import Content, IncomingFolder
 from lanmail.spool.rows import (
     INTENT,
+    LISTED_MESSAGE,
+    LISTED_RECIPIENT,
     MESSAGE,
     MESSAGE_WIDTH,
     NULL,
     RECIPIENT,
     RECIPIENT_WIDTH,
     Row,
+    address_of,
     columns,
     intent_of,
+    listed_recipient_of,
     message_of,
     recipient_of,
 )
@@ -65,8 +69,8 @@ LATE = (
     " AND r.boot IS NULL AND r.held = 0 ORDER BY r.since LIMIT ?"
 )
 LISTED = (
-    f"SELECT m.number, m.last, {columns('m', MESSAGE)} FROM message AS m WHERE m.number > ? AND EXISTS"
-    " (SELECT 1 FROM recipient AS r WHERE r.number BETWEEN m.number AND m.last AND r.marked = 0) ORDER BY m.number LIMIT ?"
+    f"SELECT {columns('m', LISTED_MESSAGE)}, r.message, {columns('r', LISTED_RECIPIENT)} FROM {_FROM_RECIPIENTS}"
+    " WHERE r.number > ? AND r.marked = 0 ORDER BY r.number"
 )
 RECIPIENTS = f"SELECT {RECIPIENT} FROM recipient WHERE number BETWEEN ? AND ? AND marked = 0 ORDER BY number"
 UNFINISHED = (
@@ -181,13 +185,19 @@ class Reading:
         with self._connection() as db:
             return {queue_id for (queue_id,) in db.execute(UNFINISHED, (json.dumps(list(queue_ids)),))}
 
-    def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
-        # Heads are most of a row, and nobody lists them.
-        without_heads = RECIPIENTS.replace(" head,", " x'',")
-        page: list[tuple[Message, list[Recipient]]] = []
+    def listing(self, after: int, limit: int) -> list[Listed]:
+        page: list[Listed] = []
+        of = count = 0
         with self._connection() as db:
-            for number, last, *row in db.execute(LISTED, (after, limit)):
-                page.append((message_of(row), [recipient_of(r) for r in db.execute(without_heads, (number, last))]))
+            # One statement for the page, which is not read further than it is wanted: rows come in the order of the table.
+            for queue_id, sender, arrived, size, message, *recipient in db.execute(LISTED, (after,)):
+                if message != of:
+                    if count >= limit:
+                        break
+                    of = message
+                    page.append(Listed(queue_id, address_of(sender), arrived, size, []))
+                page[-1].recipients.append(listed_recipient_of(recipient))
+                count += 1
         return page
 
     def state(self) -> tuple[float, str]:

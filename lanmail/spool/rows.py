@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from lanmail.address import Address
 from lanmail.interfaces import User
-from lanmail.spool.entries import Intent, Message, Recipient
+from lanmail.spool.entries import Intent, ListedRecipient, Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.status import Status
 
@@ -22,6 +23,8 @@ FRESH_RECIPIENT = (
     "number, message, user, uid, gid, home, sender, original, delivered_to, rule, notify, orcpt, since, due,"
     " tries, reason, warned, held, expanded, owed, head"
 )
+LISTED_MESSAGE = "queue_id, sender, arrived, size"
+LISTED_RECIPIENT = "number, user, original, delivered_to, rule, due, tries, reason, held"
 INTENT = "number, boot, device, inode, place"
 MESSAGE_WIDTH = MESSAGE.count(",") + 1
 RECIPIENT_WIDTH = RECIPIENT.count(",") + 1
@@ -125,6 +128,14 @@ def recipient_of(row: Row) -> Recipient:
     )
 
 
+def listed_recipient_of(row: Row) -> ListedRecipient:
+    """From the columns ``LISTED_RECIPIENT``."""
+    number, user, original, delivered_to, rule, due, tries, reason, held = row
+    return ListedRecipient(
+        number, user, address_of(original), address_of(delivered_to), rule, due, tries, status_of(reason), bool(held)
+    )
+
+
 def intent_of(row: Row) -> Intent:
     """From the columns ``INTENT``."""
     number, boot, device, inode, offset = row
@@ -139,11 +150,14 @@ def text_of(address: Address) -> str:
 NULL = "@"  # text_of(NULL_SENDER)
 
 
+# A queue that is long has the same few people in it, and one trouble, again and again.
+@lru_cache(maxsize=1024)
 def address_of(text: str) -> Address:
     local, _, domain = text.rpartition("@")
     return Address(local, domain)
 
 
+@lru_cache(maxsize=256)
 def status_of(text: str | None) -> Status | None:
     """From what ``str`` makes of a Status: no enhanced code has a space in it."""
     if text is None:

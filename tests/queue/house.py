@@ -17,9 +17,10 @@ from lanmail.interfaces import User
 from lanmail.mailbox.locks import MailboxBusy
 from lanmail.queue.bounce import Kind
 from lanmail.queue.clock import QueueClock
+from lanmail.queue.desk import listed
 from lanmail.queue.runner import Runner
 from lanmail.queue.schedule import Schedule
-from lanmail.spool.entries import Deferral, Intent, Message, Recipient
+from lanmail.spool.entries import Deferral, Intent, Listed, Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.status import DeliveryFailure, Status, TemporaryFailure
 
@@ -280,8 +281,8 @@ class RememberedJournal:
     def unfinished(self, queue_ids: Collection[str]) -> set[str]:
         return {row.message.queue_id for row in self.rows.values() if not row.standing} & set(queue_ids)
 
-    def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
-        return [(row.message, [row.recipient]) for number, row in self.rows.items() if number > after][:limit]
+    def listing(self, after: int, limit: int) -> list[Listed]:
+        return [listed(row.message, [row.recipient]) for number, row in self.rows.items() if number > after][:limit]
 
 
 class RememberingDelivery:

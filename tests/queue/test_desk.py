@@ -40,27 +40,29 @@ class DeskTests(SynchronousTestCase):
             told,
             [
                 {
-                    "message": {
-                        "queue_name": "deferred",
-                        "queue_id": ONE,
-                        "arrival_time": 1795552594,
-                        "message_size": 3000,
-                        "forced_expire": False,
-                        "sender": "julien@iscb-corporation.com",
-                        "recipients": [
-                            {
-                                "address": "nel@iscb-corporation.com",
-                                "delay_reason": LOCKED.text,
-                                "status": "451 4.2.0",
-                                "original_address": "staff@x.de",
-                                "rule": "alias staff",
-                                "mailbox": "nel",
-                                "tries": 2,
-                                "held": False,
-                                "next_try": 5060,
-                            }
-                        ],
-                    }
+                    "messages": [
+                        {
+                            "queue_name": "deferred",
+                            "queue_id": ONE,
+                            "arrival_time": 1795552594,
+                            "message_size": 3000,
+                            "forced_expire": False,
+                            "sender": "julien@iscb-corporation.com",
+                            "recipients": [
+                                {
+                                    "address": "nel@iscb-corporation.com",
+                                    "delay_reason": LOCKED.text,
+                                    "status": "451 4.2.0",
+                                    "original_address": "staff@x.de",
+                                    "rule": "alias staff",
+                                    "mailbox": "nel",
+                                    "tries": 2,
+                                    "held": False,
+                                    "next_try": 5060,
+                                }
+                            ],
+                        }
+                    ]
                 },
                 {"ok": {"messages": 1}},
             ],
@@ -68,7 +70,7 @@ class DeskTests(SynchronousTestCase):
 
     def name_of(self, *rows: Any, running: bool = True) -> str:
         told = self.ask(ListedQueue((message(ONE), list(rows))), "list", running=running)
-        return str(told[0]["message"]["queue_name"])
+        return str(told[0]["messages"][0]["queue_name"])
 
     def test_a_message_is_active_while_some_recipient_is_due_and_on_hold_when_all_are(self) -> None:
         late, now, held = recipient(1, due=1001.0), recipient(2, due=1000.0), recipient(3, due=0.0, held=True)
@@ -84,7 +86,7 @@ class DeskTests(SynchronousTestCase):
 
     def test_the_null_sender_has_a_name(self) -> None:
         told = self.ask(ListedQueue((message(ONE, ""), [recipient(1)])), "list")
-        self.assertEqual(told[0]["message"]["sender"], "MAILER-DAEMON")
+        self.assertEqual(told[0]["messages"][0]["sender"], "MAILER-DAEMON")
 
     def test_a_long_queue_is_read_a_page_at_a_time_and_each_message_once(self) -> None:
         count = 3 * PAGE + 1
@@ -95,9 +97,10 @@ class DeskTests(SynchronousTestCase):
             )
         )
         told = self.ask(queue, "list")
-        self.assertEqual([line["message"]["queue_id"] for line in told[:-1]], list(queue.entries))
+        self.assertEqual([one["queue_id"] for line in told[:-1] for one in line["messages"]], list(queue.entries))
         self.assertEqual(told[-1], {"ok": {"messages": count}})
-        self.assertEqual(queue.pages, 5)
+        self.assertEqual(queue.pages, 8)
+        self.assertEqual({len(line["messages"]) for line in told[:6]}, {PAGE // 2})
 
     def test_nothing_is_read_before_somebody_takes_what_was(self) -> None:
         queue = ListedQueue(*((message(f"{number:010X}"), [recipient(number + 1)]) for number in range(3 * PAGE)))

@@ -8,7 +8,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from lanmail.address import NULL_SENDER, Address
 from lanmail.interfaces import User
-from lanmail.spool.entries import Message, Recipient
+from lanmail.queue.desk import listed
+from lanmail.spool.entries import Listed, Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.status import Status
 
@@ -48,9 +49,13 @@ class ListedQueue:
         self.asked: list[tuple[str, object, int]] = []
         self.pages = 0
 
-    async def listing(self, after: int, limit: int) -> list[tuple[Message, list[Recipient]]]:
+    async def listing(self, after: int, limit: int) -> list[Listed]:
         self.pages += 1
-        return [entry for entry in self.entries.values() if entry[1][0].number > after][:limit]
+        page: list[Listed] = []
+        for message, rows in self.entries.values():
+            if rows[0].number > after and sum(len(one.recipients) for one in page) < limit:
+                page.append(listed(message, rows))
+        return page
 
     async def show(self, queue_id: str) -> tuple[Message, list[Recipient], Content] | None:
         found = self.entries.get(queue_id)

@@ -276,7 +276,7 @@ class OwedTests(JournalTestCase):
         self.assertEqual(self.journal.listing(0, 10), [])
         self.assertEqual(len(self.report_it()), 1)
         self.assertEqual(self.journal.owed(10), [])
-        self.assertEqual([found[0].queue_id for found in self.journal.listing(0, 10)], [queue_id(2)])
+        self.assertEqual([found.queue_id for found in self.journal.listing(0, 10)], [queue_id(2)])
         self.assertEqual(self.rows(), 2)
 
     def test_one_reported_before_the_checkpoint_goes_with_it(self) -> None:
@@ -364,7 +364,7 @@ class QueueCommandTests(JournalTestCase):
         self.assertEqual(self.of(self.journal.hold([queue_id(1)])), [])
         self.assertEqual((self.waiting_for("ann"), self.waiting_for("nel")), (self.second, []))
         self.assertEqual(self.journal.waiting(), [("ann", 1, 0.0)])
-        self.assertTrue(self.journal.listing(0, 10)[0][1][0].held)
+        self.assertTrue(self.journal.listing(0, 10)[0].recipients[0].held)
         self.assertEqual(self.of(self.journal.release(None)), [queue_id(1)])
         self.assertEqual(self.waiting_for("nel"), self.first[1:])
 

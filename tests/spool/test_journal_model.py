@@ -250,7 +250,7 @@ class JournalModel(RuleBasedStateMachine):
         }
         owed = {recipient.number for _, recipient in self.journal.owed(1000)}
         assert owed == {n for n, r in self.rows.items() if r.owed and r.state in ("standing", "synced")}
-        listed = {r.number for _, recipients in self.journal.listing(0, 1000) for r in recipients}
+        listed = {r.number for message in self.journal.listing(0, 1000) for r in message.recipients}
         assert listed == {n for n, r in self.rows.items() if r.state in ("waiting", "begun")}
         assert set(self.incoming.names()) == {queue_id(number) for number in self.files}
 

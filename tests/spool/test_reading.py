@@ -96,10 +96,20 @@ class ManyTests(JournalTestCase):
         after = 0
         while page := self.journal.listing(after, 4):
             self.assertLessEqual(len(page), 4)
-            found += [letter.queue_id for letter, _ in page]
-            after = max(recipient.number for _, recipients in page for recipient in recipients)
-            self.assertEqual({r.head for _, recipients in page for r in recipients}, {b""})
+            found += [letter.queue_id for letter in page]
+            self.assertLess(sum(len(letter.recipients) for letter in page[:-1]), 4)
+            after = page[-1].recipients[-1].number
         self.assertEqual(found, [queue_id(n) for n in range(25) if n not in (0, 4, 5)])
+
+    def test_a_listing_has_each_message_with_all_who_still_wait(self) -> None:
+        self.admit(1, "ann", "nel", "bob")
+        self.admit(2, "carl")
+        self.of(self.journal.intend([intent(2)]))
+        self.of(self.journal.mark([2]))
+        (first,) = self.journal.listing(0, 1)
+        self.assertEqual([one.user for one in first.recipients], ["ann", "bob"])
+        (second,) = self.journal.listing(first.recipients[-1].number, 1)
+        self.assertEqual((second.queue_id, second.recipients[0].user), (queue_id(2), "carl"))
 
     def test_standing_goes_on_while_its_rows_are_forgotten(self) -> None:
         count = reading.PAGE * 2 + 50
