@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from lanmail.mailbox.disk import SYSTEM, Disk
+from lanmail.mailbox.found import HEADER_READ, OURS
 from lanmail.mailbox.index import Index
 from lanmail.mailbox.locks import MailboxFailure
-from lanmail.mailbox.scan import HEADER_READ, OURS
 from lanmail.mailbox.uidl import identify
 from lanmail.mailbox.windows import Window
 

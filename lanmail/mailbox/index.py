@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
+from lanmail.mailbox.found import DOUBTED, HEADER_READ, Found
 from lanmail.mailbox.names import Names
-from lanmail.mailbox.scan import DOUBTED, HEADER_READ, Found, Scan
+from lanmail.mailbox.scan import Scan
 from lanmail.mailbox.windows import Changed, read_exactly
 
 __all__ = ["IDENTITY", "SMALL", "Changed", "Entry", "Index", "Stamp", "refresh", "scan"]

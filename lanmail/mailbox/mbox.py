@@ -26,8 +26,8 @@ LONGEST_SEPARATOR = 1024
 
 # Everything that repeats is possessive: a line takes time in proportion to its length, and who writes it may want it to take more.
 _DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)[ \t]++"
-_SEPARATOR = re.compile(
-    rb"(?-i:From )[ \t]*+"
+_AFTER_FROM = (
+    rb"[ \t]*+"
     # the return path; a user whose name is that of a weekday is told from the weekday by the second one
     rb"(?:(?!" + _DAY + rb')(?:[^ \t"\\]|\\.|"(?:[^"\\]|\\.)*+")++[ \t]++)?'
     rb"" + _DAY + rb"(?:" + _DAY + rb")?"
@@ -35,8 +35,14 @@ _SEPARATOR = re.compile(
     rb"[0-9][^ \t]*+[ \t]++"
     rb"[0-9]++:[0-9][^ \t]*+[ \t]++"
     rb"(?:[a-z+-][^ \t]*+[ \t]++(?:[a-z][^ \t]*+[ \t]++)?)?"
-    rb"[0-9]",
-    re.IGNORECASE | re.DOTALL,
+    rb"[0-9]"
+)
+_SEPARATOR = re.compile(rb"(?-i:From )" + _AFTER_FROM, re.IGNORECASE | re.DOTALL)
+_SEPARATES = re.compile(_AFTER_FROM, re.IGNORECASE | re.DOTALL)
+# As nearly all look, each of which the pattern above matches too, in three times as long.
+_USUAL = re.compile(
+    rb"""[^ \t"\\]++ ++(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) """
+    rb"""[ 0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9] [0-9]"""
 )
 
 _REST = rb"[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*+"
@@ -59,6 +65,11 @@ def is_separator(line: bytes) -> bool:
     """
     line = line.rstrip(b"\n")
     return len(line) <= LONGEST_SEPARATOR + line.endswith(b"\r") and _SEPARATOR.match(line) is not None
+
+
+def separates(rest: bytes, end: int) -> bool:
+    """Whether a line of `From ` and ``rest`` up to ``end``, where its line end stands, is a separator. It is not longer than one may be."""
+    return (_USUAL.match(rest, 0, end) or _SEPARATES.match(rest, 0, end)) is not None
 
 
 def is_ours(header: bytes, start: int = 0) -> bool:

@@ -1,4 +1,7 @@
-"""Finding the messages of an mbox: one pass over the file, in windows, with the searches left to `bytes.find` and `count`."""
+"""Finding the messages of an mbox: one pass over the file, in windows, with the searches left to methods of `bytes`.
+
+Here is the long way, which says of any octets what they are; for nearly all messages plain.py has a short one.
+"""
 
 from __future__ import annotations
 
@@ -7,38 +10,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lanmail.mailbox import mbox
+from lanmail.mailbox.found import CRLF, DOUBTED, HEADER_READ, OURS, OURS_READ, UNENDED, Found
+from lanmail.mailbox.plain import CONTENT, FROM, QUOTED, Plain, line_ends
 from lanmail.mailbox.windows import Window
-
-# What a header says about its message is looked for in so many octets of it. Real ones have some thousand; without a
-# limit one message that is all header would have to be held whole.
-HEADER_READ = 64 << 10
-
-# Flags of a message.
-OURS = 1  # lanmail wrote it: its lines `>From ` were quoted
-CRLF = 2  # its lines end with CR LF in the file
-UNENDED = 4  # its last line has no line end
-DOUBTED = 8  # its Content-Length points behind it, where nothing bears it out now; after an expunge something may
 
 _CONTENT_LENGTH = re.compile(
     rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh][ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)"
 )
-_CONTENT = b"\ncontent-length"
 _PSEUDO = re.compile(rb"\nsubject:[ \t]*DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", re.IGNORECASE)
 _PSEUDO_STATE = re.compile(rb"\nx-imap(?:base)?:", re.IGNORECASE)
 
 _CR = 0x0D
-
-
-class Found(NamedTuple):  # made for each of 100,000: a frozen dataclass takes 2 µs
-    """One message in the file; the fields are those of index.Entry. ``gap``: octets from ``end`` to ``next``: the empty line."""
-
-    start: int
-    text: int
-    end: int
-    next: int
-    octets: int
-    flags: int
-    pseudo: bool  # c-client's, which no client sees
 
 
 class _Header(NamedTuple):
@@ -63,11 +45,19 @@ class Scan:
 
     def messages(self) -> Iterator[Found]:
         """Raises windows.Changed, OSError."""
+        window = self._window
         start = self._first()
+        shown, plain = b"", Plain(b"", 0)
         while start < self._size:
             found = self._message(start)
             yield found
             start = found.next
+            if shown is not window.data:
+                shown = window.data
+                plain = Plain(shown, window.base)
+            for found in plain.messages(start):
+                yield found
+                start = found.next
 
     def starts_there(self) -> bool:
         """Whether a message starts exactly at ``start``. Raises windows.Changed, OSError."""
@@ -160,13 +150,13 @@ class Scan:
             # One field that ends otherwise, and each CR is text.
             lines = data.count(b"\n", begin + 1, header_end)
             flags |= CRLF if lines == data.count(b"\r\n", begin + 1, header_end) else 0
-        top = min(header_end, begin + 1 + 8192)
+        top = min(header_end, begin + 1 + OURS_READ)
         if data.find(mbox.OUR_NAME, begin, top) >= 0 and mbox.is_ours(data[begin + 1 : top]):
             flags |= OURS
         content_length = None
         pseudo = False
         if not flags & OURS:  # in what we wrote each `From ` line of the body is quoted: there is nothing to skip
-            there = _CONTENT in data[begin:header_end].lower()  # at a glance: few have one
+            there = CONTENT in data[begin:header_end].lower()  # at a glance: few have one
             lengths = _CONTENT_LENGTH.findall(data, begin, header_end) if there else ()
             if len(lengths) == 1:
                 content_length = int(lengths[0])
@@ -209,7 +199,7 @@ class Scan:
             window.show(max(0, counted - 3), min(self._size - counted, 4 * mbox.LONGEST_SEPARATOR) + 3)
             data, base = window.data, window.base
             next_ = None
-            at = data.find(b"\nFrom ", max(0, looked - base - 1)) + 1 if known is None else 0
+            at = data.find(FROM, max(0, looked - base - 1)) + 1 if known is None else 0
             while at > 0:
                 if len(data) < at + mbox.LONGEST_SEPARATOR + 2 and window.stop < self._size:
                     break
@@ -217,7 +207,7 @@ class Scan:
                 if data[at - 2 : at - 1] in b"\n\r" and self._separator_at(base + at):
                     next_ = base + at
                     break
-                at = data.find(b"\nFrom ", at + 5) + 1
+                at = data.find(FROM, at + 4) + 1
             if next_ is None and at <= 0 and window.stop >= known_end:
                 next_ = known_end
             if next_ is not None:
@@ -230,7 +220,7 @@ class Scan:
                     upto -= 1
             if counting:
                 begin = counted - base
-                line_feeds += data.count(b"\n", begin, upto)
+                line_feeds += line_ends(data[begin:upto])
                 if flags & CRLF:
                     pairs += data.count(b"\r\n", begin, upto)
                 if flags & OURS:
@@ -242,9 +232,11 @@ class Scan:
     def _quoted(self, begin: int, end: int) -> int:
         """How many quoted lines have their `From ` start between these places in the window."""
         window = self._window
+        data = window.data
         found = 0
-        at = window.data.find(b">From ", max(0, begin - 1), end + 4)
+        at = data.find(QUOTED, max(0, begin - 1), end + 3)
         while at >= 0:
-            found += window.marks_only(window.base + at + 1)
-            at = window.data.find(b">From ", at + 6, end + 4)
+            if data.startswith(b" ", at + 5):
+                found += window.marks_only(window.base + at + 1)
+            at = data.find(QUOTED, at + 5, end + 3)
         return found

@@ -8,9 +8,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from lanmail.interfaces import MessageGone, Torn
+from lanmail.mailbox.found import CRLF, OURS, UNENDED
 from lanmail.mailbox.index import Index, Stamp
 from lanmail.mailbox.mbox import Unquoting, is_separator
-from lanmail.mailbox.scan import CRLF, OURS, UNENDED
 from lanmail.mailbox.windows import Changed, read_exactly
 
 PIECE = 64 << 10

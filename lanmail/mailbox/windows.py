@@ -1,4 +1,4 @@
-"""A file read through a window of about a mebibyte, with pread.
+"""A file read through a window of half a mebibyte, with pread.
 
 Never mmap: another program may truncate the file at any moment, and touching a page that is gone kills the process.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-WINDOW = 1 << 20
+WINDOW = 1 << 19
 
 _LF = 0x0A
 _MARK = 0x3E  # >
