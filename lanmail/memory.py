@@ -6,7 +6,7 @@ import ctypes
 import gc
 
 # mallopt(3).
-_TRIM_THRESHOLD, _TOP_PAD, _ARENA_MAX = -1, -2, -8
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 
 
 def share_arenas() -> None:
@@ -20,6 +20,7 @@ def share_arenas() -> None:
         mallopt(_ARENA_MAX, 2)
         mallopt(_TRIM_THRESHOLD, 2 << 20)
         mallopt(_TOP_PAD, 256 << 10)
+        mallopt(_MMAP_THRESHOLD, 1 << 20)
 
 
 def collect_seldom() -> None:

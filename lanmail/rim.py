@@ -18,7 +18,7 @@ from zope.interface import implementer
 from lanmail.driving import drive
 from lanmail.network import Peer
 from lanmail.sending import send
-from lanmail.wire.conversation import OUTPUT_HIGH_WATER, Conversation, Event
+from lanmail.wire.conversation import INPUT_HIGH_WATER, LARGE_READ, OUTPUT_HIGH_WATER, Conversation, Event
 from lanmail.wire.patience import Patience
 
 # How long a goodbye may take before the connection is cut: a peer that does not read would hold it for ever.
@@ -87,6 +87,7 @@ class Carrier(Generic[Event]):
         "_patience",
         "_pumping",
         "_reading_paused",
+        "_reads_much",
         "_room",
         "_seen_octets",
         "_seen_progress",
@@ -124,6 +125,7 @@ class Carrier(Generic[Event]):
         self._stopping = False
         self._leaving = False
         self._reading_paused = False
+        self._reads_much = False  # a large message is coming
         self._room: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._handshaking = False
@@ -287,6 +289,9 @@ class Carrier(Generic[Event]):
         if octets is not None and self._least_rate:
             self._patience.credit((octets - self._seen_octets) / self._least_rate)
             self._seen_octets = octets
+        if self._reads_much != (octets is not None and octets >= INPUT_HIGH_WATER):
+            self._reads_much = not self._reads_much
+            self._bound_what_is_owed()
 
     @property
     def _our_turn(self) -> bool:
@@ -323,10 +328,11 @@ class Carrier(Generic[Event]):
     def _bound_what_is_owed(self) -> None:
         self._conversation.output_limit = self._owed
         transport = socket_of(self._transport)
-        if getattr(transport, "bufferSize", self._owed) != self._owed:
-            transport.bufferSize = (
-                self._owed
-            )  # twisted.internet.abstract.FileDescriptor: past it the producer is paused
+        # twisted.internet.abstract.FileDescriptor: past it the producer is paused, and so much is read at once. In the middle of a message
+        # nothing is owed.
+        size = LARGE_READ if self._reads_much else self._owed
+        if getattr(transport, "bufferSize", size) != size:
+            transport.bufferSize = size
 
     def _flush(self) -> None:
         # All replies of a turn in one write (RFC 2920, 3.2).

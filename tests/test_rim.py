@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.network import Peer
 from lanmail.rim import GRACE, LOOK_AGAIN, Carrier, Gone, peer_of, socket_of
-from lanmail.wire.conversation import INPUT_HIGH_WATER
+from lanmail.wire.conversation import INPUT_HIGH_WATER, LARGE_READ
 from tests.dialogue import MemoryTransport
 from tests.wire.test_conversation import Echo
 
@@ -218,6 +218,21 @@ class PressureTests(SynchronousTestCase):
             rim.carrier.start()
             self.assertEqual(socket.bufferSize, owed)
             socket.unregisterProducer()
+
+    def test_in_the_middle_of_a_large_text_more_is_read_at_once(self) -> None:
+        class Texts(Echo):
+            text_octets: int | None = None  # type: ignore[assignment]
+
+        class Socket(MemoryTransport):
+            bufferSize = 65536
+
+        socket, texts, rim = Socket(Clock()), Texts(), Rim(at_once=True)
+        carrier = Carrier(socket, texts, rim._answer, lambda: IDLE, rim.clock, Logger("rim"), owed=65536)
+        carrier.start()
+        for octets, size in ((0, 65536), (65535, 65536), (65536, LARGE_READ), (10**7, LARGE_READ), (None, 65536)):
+            texts.text_octets = octets
+            carrier.received(b"")
+            self.assertEqual(socket.bufferSize, size, octets)
 
     def test_answers_of_one_turn_are_sent_when_they_are_more_than_a_client_may_leave_unread(self) -> None:
         for owed, writes in ((12, 1), (11, 2)):  # two answers of six octets

@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing, suppress
 
 from lanmail.delivery.batch import Batch, Entry, Outcome
 from lanmail.interfaces import Report, User
+from lanmail.mailbox.disk import Extent
 from lanmail.mailbox.locked import Uncut
 from lanmail.mailbox.locks import OVER_QUOTA
 from lanmail.mailbox.store import LockedMailbox, MailboxBusy, MailboxFailure, MailboxFile
@@ -199,7 +200,7 @@ class _Place:
     def _append(self, entry: Entry, begin: int, gap: bytes, fresh: _Freshness) -> bool:
         try:
             # Closed at once: in the traceback of a failure it would keep the message's file, and its room on a full disk.
-            with closing(fresh.keeping(entry.head, entry.content.pieces())) as pieces:
+            with closing(fresh.keeping(entry.head, entry.content.extents())) as pieces:
                 return self.mailbox.append_at(begin, gap, pieces)
         except MailboxFailure as failure:
             self.stop(failure)
@@ -241,7 +242,7 @@ class _Freshness:
             for mailbox in self._locked:
                 mailbox.touch()
 
-    def keeping(self, head: bytes, pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+    def keeping(self, head: bytes, pieces: Iterable[bytes | Extent]) -> Generator[bytes | Extent, None, None]:
         """The octets of one copy."""
         yield head
         for piece in pieces:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A part of another file, which is open: ``size`` octets from ``start`` on."""
+
+    fd: int
+    start: int
+    size: int
 
 
 class Disk(Protocol):
@@ -26,6 +36,9 @@ class Disk(Protocol):
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """All of them."""
+
+    def copy(self, source: Extent, fd: int, offset: int) -> int:
+        """How many octets of ``source``, from its first, are there now without having been in our memory; 0 where there is no such way."""
 
     def reserve(self, fd: int, length: int) -> None:
         """Have the space now, so that no later write below that length fails for want of it."""
@@ -89,6 +102,13 @@ class SystemDisk:
             written = os.pwrite(fd, rest, offset)
             rest = rest[written:]
             offset += written
+
+    def copy(self, source: Extent, fd: int, offset: int) -> int:
+        try:
+            return os.copy_file_range(source.fd, fd, source.size, source.start, offset)
+        except OSError:
+            # Another file system, an old kernel, or trouble with either file: whoever reads and writes it hears which.
+            return 0
 
     def reserve(self, fd: int, length: int) -> None:
         os.posix_fallocate(fd, 0, length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,13 +10,15 @@ from types import TracebackType
 
 from lanmail.interfaces import Report, User
 from lanmail.mailbox import expunge
-from lanmail.mailbox.disk import SYSTEM
+from lanmail.mailbox.disk import SYSTEM, Extent
 from lanmail.mailbox.dotlock import Dotlock
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure
 from lanmail.mailbox.mbox import separation
 
 # Small pieces are gathered into writes of this many octets.
 _WRITE = 64 * 1024
+# What is read and written again where the system does not copy from file to file.
+_READ = 128 * 1024
 
 
 class Uncut(MailboxFailure):
@@ -72,7 +75,7 @@ class LockedMailbox:
         # Four octets are enough to see an empty line, also behind a CRLF that another program wrote.
         return separation(self._read(max(0, (self.length() if length is None else length) - 4), 4))
 
-    def append(self, pieces: Iterable[bytes]) -> int:
+    def append(self, pieces: Iterable[bytes | Extent]) -> int:
         """Write the pieces at the end, after the separation that the end needs; where our octets (separation included) begin.
 
         Whole or not at all while we live: whatever fails, also in ``pieces``, the file is cut back, or Uncut is raised. It is not
@@ -84,7 +87,7 @@ class LockedMailbox:
             raise self._uncut(self._written_to)
         return begin
 
-    def append_at(self, begin: int, gap: bytes, pieces: Iterable[bytes]) -> bool:
+    def append_at(self, begin: int, gap: bytes, pieces: Iterable[bytes | Extent]) -> bool:
         """As ``append``, for whoever has just looked at all that it looks at. False: the end is elsewhere by now, and nothing was done."""
         end = begin
         try:
@@ -93,8 +96,12 @@ class LockedMailbox:
                     if end == begin:
                         return False
                     raise self._uncut(self._written_to)
-                end += len(batch)
-                self._write(batch, end - len(batch))
+                if isinstance(batch, Extent):
+                    end += batch.size
+                    self._copy(batch, end - batch.size)
+                else:
+                    end += len(batch)
+                    self._write(batch, end - len(batch))
         except Uncut:
             raise
         except BaseException as error:
@@ -220,16 +227,38 @@ class LockedMailbox:
         except OSError as error:
             raise self._failure(error, f"cannot write to {self.path}") from error
 
+    def _copy(self, source: Extent, offset: int) -> None:
+        """Raises OSError where it is the source that cannot be read."""
+        done = 0
+        while done < source.size:
+            rest = Extent(source.fd, source.start + done, source.size - done)
+            copied = SYSTEM.copy(rest, self.fd, offset + done)
+            if not copied:
+                break
+            done += copied
+        while done < source.size:
+            piece = os.pread(source.fd, min(_READ, source.size - done), source.start + done)
+            if not piece:
+                raise OSError(errno.EIO, "a message's file has lost its end")
+            self._write(piece, offset + done)
+            done += len(piece)
+
     def _failure(self, error: OSError, doing: str) -> MailboxFailure:
         failure = MailboxFailure.of(error, doing)
         self._report("warning: mailbox: {detail}", detail=failure.detail)
         return failure
 
 
-def _gathered(first: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _gathered(first: bytes, pieces: Iterable[bytes | Extent]) -> Iterator[bytes | Extent]:
     """The octets in batches that are worth a system call."""
     batch = bytearray(first)
     for piece in pieces:
+        if isinstance(piece, Extent):
+            if batch:
+                yield bytes(batch)
+                batch.clear()
+            yield piece
+            continue
         batch += piece
         if len(batch) >= _WRITE:
             yield bytes(batch)

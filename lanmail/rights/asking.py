@@ -17,6 +17,10 @@ from lanmail.accounts.guard import GuardTrouble
 from lanmail.rights import channel, parent, signer
 from lanmail.rights.channel import Frame, Noise
 
+# Seconds for which a helper that is answering is waited for before there is one more, of 4 MB: an answer takes a tenth of a millisecond.
+# Where one is held up, by a network's file system, the others are late by so much, once.
+SOON = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class _Helper:
@@ -38,6 +42,8 @@ class Asking:
         self._channel = threading.Lock()
         self._room = threading.BoundedSemaphore(most)
         self._idle: list[_Helper] = []
+        self._answering = 0
+        self._free = threading.Condition()  # of these two
         self._closed = False
 
     def ask(self, kind: bytes, *fields: bytes) -> Frame:
@@ -45,7 +51,13 @@ class Asking:
         if not self._room.acquire(timeout=self._time_limit):
             raise GuardTrouble("every helper that opens files is held up")
         try:
-            return self._asked(kind, fields)
+            idle = self._taken()
+            try:
+                return self._asked(idle, kind, fields)
+            finally:
+                with self._free:
+                    self._answering -= 1
+                    self._free.notify()
         finally:
             self._room.release()
 
@@ -73,16 +85,22 @@ class Asking:
 
     # within
 
-    def _asked(self, kind: bytes, fields: tuple[bytes, ...]) -> Frame:
-        while True:
-            try:
-                idle = self._idle.pop()
-            except IndexError:
-                break
+    def _taken(self) -> _Helper | None:
+        """One that is free, or will be in a moment; None where one more is needed."""
+        with self._free:
+            if self._answering:
+                self._free.wait_for(lambda: self._idle, SOON)
+            self._answering += 1
+            return self._idle.pop() if self._idle else None
+
+    def _asked(self, idle: _Helper | None, kind: bytes, fields: tuple[bytes, ...]) -> Frame:
+        while idle is not None:
             # One that has ended since its last answer has not heard the question, or nobody has its answer: it may be asked again. (That a
             # mailbox was made already is an answer like any other.)
             with suppress(_Ended):
                 return self._answer(idle, kind, fields)
+            with self._free:
+                idle = self._idle.pop() if self._idle else None
         try:
             return self._answer(self._start(parent.OPENER), kind, fields)
         except _Ended as ended:
@@ -93,7 +111,8 @@ class Asking:
         if self._closed:
             helper.sock.close()
         else:
-            self._idle.append(helper)
+            with self._free:
+                self._idle.append(helper)
         return answer
 
     def _say(self, helper: _Helper, kind: bytes, *fields: bytes) -> Frame:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from lanmail.smtp import replies
 from lanmail.status import Status
+from lanmail.wire.conversation import LARGE_READ
 from lanmail.wire.dots import DotReader
 from lanmail.wire.lines import LineBuffer
 
-# A piece of a message: as much as one read of a socket gives. What memory one connection needs hangs on it.
-CHUNK = 64 * 1024
+# A piece of a message: as much as one read of a socket gives (rim.py). What memory one connection needs hangs on it.
+CHUNK = LARGE_READ
 
 
 class Text:

@@ -11,6 +11,8 @@ Event = TypeVar("Event")
 
 # A well-behaved client pipelines a few kilobytes. Past this we stop reading from it until it has been answered.
 INPUT_HIGH_WATER = 64 * 1024
+# What is read at once from a client in the middle of a large text: each read is a turn of the event loop, and all that a piece costs.
+LARGE_READ = 256 * 1024
 # Replies that pile up within one turn, because nobody had to think about them (NOOP, NOOP, NOOP ...).
 OUTPUT_HIGH_WATER = 64 * 1024
 

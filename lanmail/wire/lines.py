@@ -11,6 +11,10 @@ class TooLong(Enum):
     LINE = "line"
 
 
+# A piece of so many octets is the text of a message, most likely, and whoever takes it takes all of it.
+_LARGE = 16 * 1024
+
+
 class LineBuffer:
     """What the client sent and nobody has read yet.
 
@@ -23,21 +27,35 @@ class LineBuffer:
         "_data",
         "_discarding",
         "_searched",
+        "_whole",
     )
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._whole = (
+            b""  # a large piece behind which nothing has come yet, and before which nothing stands: not copied
+        )
         self._searched = 0
         self._discarding = False
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._data) + len(self._whole)
 
     def feed(self, data: bytes) -> None:
-        self._data += data
+        if len(data) >= _LARGE and not len(self):
+            self._whole = data
+        else:
+            self._copy_the_whole()
+            self._data += data
+
+    def _copy_the_whole(self) -> None:
+        if self._whole:
+            self._data += self._whole
+            self._whole = b""
 
     def line(self, limit: int) -> bytes | TooLong | None:
         """The next line without its end; TooLong for one of more than ``limit`` octets; None when it is not there yet."""
+        self._copy_the_whole()
         end = self._data.find(b"\n", self._searched)
         if end < 0:
             if len(self._data) > limit + 1:  # the line may still be at its limit with the CR counted
@@ -58,6 +76,10 @@ class LineBuffer:
 
     def take(self, limit: int) -> bytes:
         """Up to ``limit`` octets as they came: what a protocol reads that is not made of lines."""
+        if 0 < len(self._whole) <= limit:
+            data, self._whole = self._whole, b""
+            return data
+        self._copy_the_whole()
         if len(self._data) <= limit:
             data = bytes(self._data)
             self._data.clear()
@@ -69,13 +91,15 @@ class LineBuffer:
 
     def push_back(self, data: bytes) -> None:
         """Return what ``take`` gave too much."""
+        self._copy_the_whole()
         self._data[:0] = data
         self._searched = 0
 
     def discard(self) -> int:
         """Forget everything unread; how many octets that were. For what was pipelined behind STARTTLS."""
-        count = len(self._data)
+        count = len(self)
         self._data.clear()
+        self._whole = b""
         self._searched = 0
         self._discarding = False
         return count

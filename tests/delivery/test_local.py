@@ -15,6 +15,7 @@ from lanmail.address import Address
 from lanmail.delivery import local
 from lanmail.delivery.batch import Batch, Outcome
 from lanmail.interfaces import User
+from lanmail.mailbox.disk import SYSTEM
 from lanmail.mailbox.locks import MailboxBusy, MailboxFailure, MailboxUnsafe
 from lanmail.mailbox.store import LockedMailbox
 from lanmail.spool.entries import Message, Recipient
@@ -434,6 +435,8 @@ class BrokenLockTests(LocalTestCase):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return real(fd, data, offset)
 
+        # As between two file systems.
+        self.patch(SYSTEM, "copy", lambda source, fd, offset: 0)
         patch = self.patch(os, "pwrite", pwrite)
         (outcome,) = house.deliver(*batches)
         patch.restore()

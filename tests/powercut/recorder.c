@@ -524,6 +524,31 @@ int mkdirat(int folder, const char *path, mode_t mode)
 
 int mkdir(const char *path, mode_t mode) { return mkdirat(AT_FDCWD, path, mode); }
 
+/* what is copied from file to file is read and written here, so that it can be replayed */
+
+ssize_t copy_file_range(int from, off64_t *at, int to, off64_t *there, size_t size, unsigned flags)
+{
+    static __thread char piece[65536];
+    char place[PATH_MAX];
+    ssize_t got;
+    struct iovec data = {piece, 0};
+
+    if (record < 0 || !place_of(to, place))
+        return syscall(SYS_copy_file_range, from, at, to, there, size, flags);
+    if (!at || !there)
+        cannot("copy_file_range without offsets", place);
+    got = syscall(SYS_pread64, from, piece, size < sizeof piece ? size : sizeof piece, *at);
+    if (got <= 0)
+        return got;
+    data.iov_len = got;
+    got = do_write(to, &data, 1, *there, 1);
+    if (got > 0) {
+        *at += got;
+        *there += got;
+    }
+    return got;
+}
+
 /* what could not be replayed */
 
 int symlinkat(const char *to, int folder, const char *path)
@@ -536,15 +561,6 @@ int symlinkat(const char *to, int folder, const char *path)
 }
 
 int symlink(const char *to, const char *path) { return symlinkat(to, AT_FDCWD, path); }
-
-ssize_t copy_file_range(int from, off64_t *at, int to, off64_t *there, size_t size, unsigned flags)
-{
-    char place[PATH_MAX];
-
-    if (record >= 0 && place_of(to, place))
-        cannot("copy_file_range", place);
-    return syscall(SYS_copy_file_range, from, at, to, there, size, flags);
-}
 
 ssize_t sendfile(int to, int from, off_t *at, size_t size)
 {

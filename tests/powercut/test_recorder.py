@@ -26,6 +26,9 @@ copy = os.dup(os.open("box", os.O_RDWR, dir_fd=folder))
 os.pwrite(copy, b"0123456789", 3)
 os.pwritev(copy, [b"ab", b"cd"], 5)
 os.ftruncate(copy, 9)
+source = os.open(f"{outside}", os.O_RDWR | os.O_TMPFILE) if os.path.isdir(outside) else os.memfd_create("source")
+os.write(source, b"from a file")
+assert os.copy_file_range(source, copy, 4, 5, 9) == 4
 os.posix_fallocate(copy, 0, 40)
 os.fdatasync(copy)
 with open(f"{top}/text", "a") as file:

@@ -58,6 +58,12 @@ class AskingTests(SynchronousTestCase):
         self.assertTrue(all(answers))
         self.assertLessEqual(len(self.helpers()), 3)
 
+    def test_who_comes_while_one_answers_waits_for_it_and_not_for_another_process(self) -> None:
+        self.begin()
+        with ThreadPoolExecutor(8) as pool:
+            [*pool.map(lambda _: self.text(), range(40))]
+        self.assertLess(len(self.helpers()), 4)
+
     def test_a_helper_that_has_died_is_replaced_without_a_word(self) -> None:
         self.begin()
         for _ in range(3):

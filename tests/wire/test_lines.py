@@ -49,6 +49,24 @@ class LineBufferTests(SynchronousTestCase):
         self.assertEqual(buffer.line(LIMIT), TooLong.LINE)
         self.assertEqual(buffer.line(LIMIT), b"NOOP")
 
+    def test_a_large_piece_is_given_on_as_it_is_and_is_lines_like_any_other(self) -> None:
+        buffer, large = LineBuffer(), b"x" * 30_000 + b"\n" + b"y" * 30_000
+        buffer.feed(large)
+        self.assertEqual(len(buffer), 60_001)
+        self.assertIs(buffer.take(60_001), large)
+        self.assertEqual(len(buffer), 0)
+        for before, behind, taken in ((b"", b"z", 70_000), (b"a", b"", 70_000), (b"a", b"z", 70_000), (b"", b"", 5)):
+            for piece in (before, large, behind):
+                buffer.feed(piece)
+            self.assertEqual(buffer.take(taken), (before + large + behind)[:taken])
+            self.assertEqual(buffer.discard(), len((before + large + behind)[taken:]))
+        buffer.feed(large)
+        self.assertEqual(buffer.line(30_000), b"x" * 30_000)
+        self.assertEqual(buffer.take(30_000), b"y" * 30_000)
+        buffer.feed(large)
+        buffer.push_back(b"w")
+        self.assertEqual(buffer.take(3), b"wxx")
+
     def test_what_is_taken_raw_and_pushed_back_is_read_again(self) -> None:
         buffer = LineBuffer()
         buffer.feed(b"text\r\n.\r\nQUIT\r\n")
