@@ -13,6 +13,7 @@ def share_arenas() -> None:
     """Before the first thread: all threads allocate from two heaps, which grow and shrink in large steps.
 
     With a heap for each thread, its top given back at once, a message took forty mprotect calls, and each thread kept its own reserve.
+    A piece of a large message comes from the heap too: mapped and unmapped each time, all its pages were zeroed each time.
     Where there is no glibc nothing happens.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
