@@ -19,6 +19,9 @@ LONGEST_PASSWORD = 512
 
 _WRITTEN = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})")
 
+USUAL = r"\$scrypt\$ln=15,r=8,p=1\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
+"""What ``hash_password`` writes, as a pattern. Whatever has this shape can be parsed: that of fifty thousand need not be tried."""
+
 # A file may name costs of its own, but not one that stops the server: 128 * r * 2**ln octets are needed.
 _MOST_MEMORY = 256 << 20
 _MOST_PARALLEL = 4

@@ -11,7 +11,8 @@ from collections.abc import Collection
 # useradd(8) wants less (no capitals, no leading digit), but Debian's and every directory service let more through. What
 # matters: it cannot be ".", "..", hidden, an option, or more than one part of a path. Samba's machine accounts, which
 # end in "$", read no mail. 32 is the kernel's utmp field and useradd's own limit.
-_LOGIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}")
+SHAPE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}"
+_LOGIN_NAME = re.compile(SHAPE)
 
 # An address is at most 254 octets (RFC 5321, 4.5.3.1.3, less its brackets); nobody logs in with more.
 _LONGEST = 254

@@ -9,20 +9,21 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import replace
 
 from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
-from lanmail.accounts.hashes import NOBODYS, PasswordHash, hash_password
+from lanmail.accounts.hashes import NOBODYS, hash_password
 from lanmail.accounts.names import is_login_name
+from lanmail.accounts.passwd_lines import Passwords, parse
 from lanmail.accounts.turns import TooMany, Turns
 from lanmail.files import Open, open_no_link, signature_of
 from lanmail.interfaces import InThread, Report, User
 from lanmail.network import Peer
 from lanmail.status import Status, TemporaryFailure
 
-__all__ = ["PasswdFile", "Passwords", "UnsafeFile", "hash_password", "open_checked", "parse", "read_passwords"]
+__all__ = ["PasswdFile", "Passwords", "UnsafeFile", "hash_password", "open_checked", "read_passwords"]
 
 NO_LIST = Status(451, "4.3.0", "The list of users cannot be read now, try again later")
 NOT_NOW = Status(454, "4.7.0", "Temporary authentication failure, try again later")
@@ -33,16 +34,6 @@ _LARGEST = 16 << 20
 
 class UnsafeFile(Exception):
     """The file is not one to take passwords from. The text is a sentence that begins with its path."""
-
-
-@dataclass(frozen=True, slots=True)
-class Passwords:
-    """What the file says: name and hash of each account, by the name in lower case, and what is wrong, line by line."""
-
-    accounts: dict[str, tuple[str, PasswordHash]]
-    problems: tuple[str, ...] = ()
-    state: tuple[int, ...] = ()
-    """By what one state of the file is told from another."""
 
 
 def open_checked(path: str, owners: Collection[int], opened: Open = open_no_link) -> int:
@@ -74,27 +65,6 @@ def open_checked(path: str, owners: Collection[int], opened: Open = open_no_link
     return fd
 
 
-def parse(text: bytes, path: str) -> Passwords:
-    """What the lines say. A line that says nothing we understand is a problem with its number, and is passed over."""
-    accounts: dict[str, tuple[str, PasswordHash]] = {}
-    problems = []
-    for number, line in enumerate(text.decode("utf-8", "replace").split("\n"), 1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        name, _, rest = line.partition(":")
-        if not is_login_name(name):
-            problems.append(f"{path}:{number}: what stands before the colon cannot be a login name")
-        elif name.lower() in accounts:
-            problems.append(f"{path}:{number}: {name} is there already; the first line counts")
-        else:
-            try:
-                accounts[name.lower()] = name, PasswordHash.parse(rest.partition(":")[0])
-            except ValueError as error:
-                problems.append(f"{path}:{number}: {error}; set it with: lanmail passwd --file {path} {name}")
-    return Passwords(accounts, tuple(problems))
-
-
 def read_passwords(
     path: str, owners: Collection[int], before: Passwords | None = None, opened: Open = open_no_link
 ) -> Passwords:
@@ -105,7 +75,7 @@ def read_passwords(
         if before is not None and before.state == state:
             return before
         now = parse(file.read(_LARGEST), path)
-    return Passwords(now.accounts, now.problems, state)
+    return replace(now, state=state)
 
 
 class PasswdFile:
@@ -161,8 +131,8 @@ class PasswdFile:
         """interfaces.Users. In whatever case: two lines cannot differ in that alone."""
         if not is_login_name(name):
             return None
-        account = (await self._current()).accounts.get(name.lower())
-        return User(account[0], self._uid, self._gid) if account else None
+        spelled = (await self._current()).spelled(name)
+        return User(spelled, self._uid, self._gid) if spelled else None
 
     async def verify(self, user: User | None, password: bytes, peer: Peer) -> bool:
         try:
@@ -172,8 +142,8 @@ class PasswdFile:
         try:
             # As it is at this moment: by a reading of a second ago a password that has just been changed would still be right, and
             # could be remembered.
-            accounts = (await self._current(fresh=0.0)).accounts
-            _, wanted = accounts.get(user.name.lower() if user else "", ("", NOBODYS))
+            passwords = await self._current(fresh=0.0)
+            wanted = (passwords.hash_of(user.name) if user else None) or NOBODYS
             return await self._in_thread(wanted.matches, password) and bool(password)
         finally:
             self._hashing.done()

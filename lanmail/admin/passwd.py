@@ -85,7 +85,7 @@ def _owner(mail_owner: str) -> tuple[int, int] | None:
 
 def _list(file: str) -> None:
     passwords = read_passwords(file, owners_for_editing(file))
-    for name, _ in passwords.accounts.values():
+    for name in passwords.names():
         click.echo(name)
     for problem in passwords.problems:
         click.echo(problem, err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SkipTest, TestCase
 
+from lanmail.accounts.hashes import PasswordHash
 from lanmail.interfaces import User
 from lanmail.network import Peer
 from lanmail.status import TemporaryFailure
@@ -97,3 +99,9 @@ def pam_service(test: TestCase, lines: str) -> str:
 
 def uid_of(name: str) -> int:
     return pwd.getpwnam(name).pw_uid
+
+
+def cheap(password: str) -> str:
+    """A hash of a cost that tests can bear."""
+    digest = hashlib.scrypt(password.encode(), salt=bytes(16), n=2, r=1, p=1, dklen=32)
+    return str(PasswordHash(1, 1, 1, bytes(16), digest))

@@ -24,10 +24,11 @@ class EditTests(SynchronousTestCase):
         self.file = str(self.path / "passwd")
 
     def names(self) -> list[str]:
-        return [name for name, _ in read_passwords(self.file, {os.geteuid()}).accounts.values()]
+        return list(read_passwords(self.file, {os.geteuid()}).names())
 
     def is_right(self, name: str, password: str) -> bool:
-        return read_passwords(self.file, {os.geteuid()}).accounts[name][1].matches(password.encode())
+        wanted = read_passwords(self.file, {os.geteuid()}).hash_of(name)
+        return wanted is not None and wanted.matches(password.encode())
 
     def test_the_first_account_makes_the_file_for_its_owner_alone_whatever_the_umask(self) -> None:
         before = os.umask(0)

@@ -5,47 +5,19 @@ from __future__ import annotations
 import os
 from unittest.mock import patch
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.accounts.hashes import NOBODYS, PasswordHash, hash_password
-from lanmail.accounts.passwd_file import PasswdFile, UnsafeFile, parse, read_passwords
+from lanmail.accounts.passwd_file import PasswdFile, UnsafeFile, read_passwords
 from lanmail.files import open_no_link
 from lanmail.interfaces import User
 from lanmail.network import Peer
 from lanmail.status import TemporaryFailure
-from tests.accounts.fakes import RememberingReport, at_once, begin
+from tests.accounts.fakes import RememberingReport, at_once, begin, cheap
 
 PEER = Peer("192.168.1.5")
-
-
-def cheap(password: str) -> str:
-    """A hash of a cost that tests can bear."""
-    import hashlib
-
-    digest = hashlib.scrypt(password.encode(), salt=bytes(16), n=2, r=1, p=1, dklen=32)
-    return str(PasswordHash(1, 1, 1, bytes(16), digest))
-
-
-class ParseTests(SynchronousTestCase):
-    def test_what_is_wrong_is_named_by_its_line_and_the_rest_counts(self) -> None:
-        good = cheap("x")
-        text = f"# people\n\njulien:{good}\nno colon\nnel:{good}:and more\nJulien:{good}\n../x:{good}\nann:plain text\n\xff:{good}\n"
-        passwords = parse(text.encode("latin-1"), "/etc/lanmail/passwd")
-        self.assertEqual([name for name, _ in passwords.accounts.values()], ["julien", "nel"])
-        numbers = [problem.split(":")[1] for problem in passwords.problems]
-        self.assertEqual(numbers, ["4", "6", "7", "8", "9"])
-        self.assertIn("Julien is there already", passwords.problems[1])
-        self.assertIn("lanmail passwd --file /etc/lanmail/passwd ann", passwords.problems[3])
-        self.assertNotIn("plain text", "".join(passwords.problems))
-
-    @settings(max_examples=200, deadline=None)
-    @given(st.binary(max_size=400))
-    def test_no_file_is_a_crash(self, text: bytes) -> None:
-        parse(text, "f")
 
 
 class ReadTests(SynchronousTestCase):
@@ -86,13 +58,13 @@ class ReadTests(SynchronousTestCase):
         first = read_passwords(self.path, {os.geteuid()})
         self.assertIs(read_passwords(self.path, {os.geteuid()}, first), first)
         self.write("# nobody\n")
-        self.assertEqual(read_passwords(self.path, {os.geteuid()}, first).accounts, {})
+        self.assertEqual(read_passwords(self.path, {os.geteuid()}, first).lines, {})
 
     def test_whoever_opened_the_file_its_owner_and_mode_are_judged_from_what_was_opened(self) -> None:
         handed = f"{self.path}-handed"
         os.rename(self.path, handed)
         guard = lambda _: os.open(handed, os.O_RDONLY)  # noqa: E731
-        self.assertEqual(len(read_passwords(self.path, {os.geteuid()}, opened=guard).accounts), 1)
+        self.assertEqual(len(read_passwords(self.path, {os.geteuid()}, opened=guard).lines), 1)
         with self.assertRaises(UnsafeFile) as caught:
             read_passwords(self.path, {os.geteuid() + 1}, opened=guard)
         self.assertIn("belongs to uid", str(caught.exception))

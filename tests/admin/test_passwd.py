@@ -29,7 +29,8 @@ class PasswdTests(SynchronousTestCase):
         return CliRunner().invoke(passwd_command, arguments, input=typed)
 
     def is_right(self, name: str, password: str) -> bool:
-        return read_passwords(self.file, {os.geteuid()}).accounts[name][1].matches(password.encode())
+        wanted = read_passwords(self.file, {os.geteuid()}).hash_of(name)
+        return wanted is not None and wanted.matches(password.encode())
 
     def sit_at_a_terminal(self) -> None:
         self.patch(passwd, "_at_a_terminal", lambda: True)  # click's runner gives no terminal

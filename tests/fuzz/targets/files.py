@@ -9,7 +9,7 @@ import tempfile
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from lanmail.accounts import passwd_file
+from lanmail.accounts import passwd_lines
 from lanmail.accounts.names import is_login_name
 from lanmail.config import devices, settings
 from lanmail.config.problems import Problem, Unusable
@@ -104,9 +104,10 @@ def forward(data: bytes) -> None:
 
 
 def passwords(data: bytes) -> None:
-    found = passwd_file.parse(data, "passwd")
-    for key, (name, _) in found.accounts.items():
-        assert is_login_name(name) and key == name.lower()
+    found = passwd_lines.parse(data, "passwd")
+    for key, name in zip(found.lines, found.names(), strict=True):
+        assert is_login_name(name) and key.decode() == name.lower()
+        assert found.spelled(name) == name and found.hash_of(name) is not None
     for problem in found.problems:
         assert problem.startswith("passwd:") and "\n" not in problem
         secret = problem.partition(": ")[2]
