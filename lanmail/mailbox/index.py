@@ -77,7 +77,7 @@ class Index:
     """The messages of one mbox that POP3 shows, numbered from 1. c-client's pseudo message is not among them.
 
     It does not change, except that identities and names are added. 20 octets a message, 36 with its identity; ``weight`` is of all.
-    octets: of each message, as POP3 counts them.
+    octets: of each message, as POP3 counts them. total: of all of them together, since the event loop has no time to add up 500,000.
     """
 
     def __init__(self, stamp: Stamp, *, settled: bool) -> None:
@@ -87,6 +87,7 @@ class Index:
         self.lines = array("H")  # octets of each `From ` line with its line end
         self.gaps = array("B")  # octets of the empty line behind each message
         self.octets = array("Q")
+        self.total = 0
         self.flags = array("B")
         self.end = 0  # of the last message
         self.awaited: int | None = None  # see scan.Scan
@@ -207,6 +208,7 @@ class Index:
         self.lines.append(found.text - found.start)
         self.gaps.append(found.next - found.end)
         self.octets.append(found.octets)
+        self.total += found.octets
         self.flags.append(found.flags)
         self.end = found.next
 
@@ -215,6 +217,7 @@ class Index:
         self.starts.extend([start - shift for start in other.starts[begin:end]])
         for name in _COLUMNS[1:]:
             getattr(self, name).extend(getattr(other, name)[begin:end])
+        self.total += sum(other.octets[begin:end])
         self.identities += other.identities[begin * IDENTITY : end * IDENTITY]
 
     def _grown(self, stamp: Stamp, *, settled: bool) -> Index:
@@ -222,7 +225,7 @@ class Index:
         index = Index(stamp, settled=settled)
         for name in (*_COLUMNS, "identities"):
             setattr(index, name, getattr(self, name)[:])
-        index.end, index.awaited, index.lineage = self.end, self.awaited, self.lineage
+        index.end, index.awaited, index.lineage, index.total = self.end, self.awaited, self.lineage, self.total
         index.glanced = self.glanced or (self.size > SMALL and len(self) > _GLANCES)
         return index
 

@@ -156,10 +156,14 @@ class Maildrops:
 
 
 class Letters(Sequence[Letter]):
-    """The letters of a snapshot: eight octets for each, however many there are. octets: of each letter, not to be changed."""
+    """The letters of a snapshot: eight octets for each, however many there are.
 
-    def __init__(self, octets: array[int]) -> None:
+    octets: of each letter, not to be changed. total: of all of them.
+    """
+
+    def __init__(self, octets: array[int], total: int) -> None:
         self.octets = octets
+        self.total = total
 
     def __len__(self) -> int:
         return len(self.octets)
@@ -211,7 +215,7 @@ class Maildrop:
             # Not before: the session that had the claim leaves its index to the next one.
             self._claimed = True
             self._snapshot.know(self._maildrops.indexes.take(self._path))
-        self.letters = Letters(self._snapshot.look())
+        self.letters = Letters(*self._snapshot.look())
         return True
 
     async def unique_ids(self) -> Sequence[str]:

@@ -95,5 +95,6 @@ def _parse(data: bytes) -> Index:
         length = count * values.itemsize
         values.frombytes(body[at : at + length])
         at += length
+    index.total = sum(index.octets)
     index.identities = bytearray(body[at : at + identified * IDENTITY])
     return index

@@ -64,8 +64,8 @@ class Snapshot:
         """The newest index of the file, for the next session. None where there is none that it may believe."""
         return None if self._doubted else self._latest
 
-    def look(self) -> array[int]:
-        """Take the snapshot; the octets of each letter, not to be changed. No mailbox file is an empty one.
+    def look(self) -> tuple[array[int], int]:
+        """Take the snapshot; the octets of each letter, not to be changed, and of all of them. No mailbox file is an empty one.
 
         A mailbox that is as it was under the lock when somebody looked last is neither locked nor opened: most sessions only ask
         whether there is something new.
@@ -76,18 +76,18 @@ class Snapshot:
                 there = self._mailbox.glance()
                 if there is not None and Stamp.of(there) == known.stamp:
                     self._taken = known
-                    return known.octets
+                    return known.octets, known.total
             try:
                 locked = self._mailbox.lock(create=False)
             except FileNotFoundError:
                 self._latest = None
-                return array("Q")
+                return array("Q"), 0
             with locked:
                 if self._latest is None and self._saved is not None:
                     self._latest = self._saved.load(self._name)
                     self._remembered = _state(self._latest)
                 self._latest = self._taken = self._read(locked)
-            return self._taken.octets
+            return self._taken.octets, self._taken.total
 
     @property
     def must_look_again(self) -> bool:

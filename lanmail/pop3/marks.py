@@ -18,12 +18,12 @@ class NoSuchLetter(LookupError):
 class Marks:
     """Numbers run from 1 and stay what they are; a marked letter is not counted, listed or given out any more.
 
-    octets: the size of each letter; not copied, and must not change.
+    octets: the size of each letter; not copied, and must not change. total: of all of them, where somebody has added them up.
     """
 
-    def __init__(self, octets: Sequence[int]) -> None:
+    def __init__(self, octets: Sequence[int], total: int | None = None) -> None:
         self._octets = octets
-        self._all_octets = sum(octets)
+        self._all_octets = sum(octets) if total is None else total
         self.reset()
 
     def reset(self) -> None:

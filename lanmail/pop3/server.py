@@ -189,9 +189,10 @@ class LanPOP3(pop3.POP3):
         self.mbox = mailbox if IMaildrop.providedBy(mailbox) else StockMaildrop(mailbox, event.username)
         self.user = told["user"] = self.mbox.user.name
         log.info("login: user=<{user}>, method={method}, rip={rip}", **told)
-        octets = await self._octets(self.mbox.letters)
+        letters = self.mbox.letters
+        octets = await self._octets(letters)
         self._left = len(octets)
-        self.session.logged_in(octets)
+        self.session.logged_in(octets, letters.total if isinstance(letters, Letters) else None)
 
     async def _octets(self, letters: Sequence[Letter]) -> Sequence[int]:
         """Of each letter."""

@@ -125,10 +125,10 @@ class Pop3Session(Conversation[Event]):
 
     # answers
 
-    def logged_in(self, octets: Sequence[int]) -> None:
-        """To Authenticate: the maildrop is open and holds letters of so many octets each."""
+    def logged_in(self, octets: Sequence[int], total: int | None = None) -> None:
+        """To Authenticate: the maildrop is open and holds letters of so many octets each, and together (where that is known)."""
         self._answer_given()
-        self._marks = Marks(octets)
+        self._marks = Marks(octets, total)
         self.progress += 1
         self._errors = 0
         self._ok(f"Mailbox open, {len(octets)} messages")

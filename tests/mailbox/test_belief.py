@@ -118,7 +118,7 @@ class BeliefTest(SynchronousTestCase):
                 several = read_several(fd, earlier, chance.randint(1, len(earlier)), 10**6)
                 self.assertLessEqual(set(several), texts | box.texts())
                 now, fresh = self.index(fd, earlier, chance), scan(fd, os.fstat(fd))
-                self.assertEqual(entries(now), entries(fresh))
+                self.assertEqual((entries(now), now.total), (entries(fresh), sum(fresh.octets)))
                 identify(fd, fresh)
                 self.assertEqual(now.identities, fresh.identities[: len(now.identities)])
 

@@ -27,7 +27,10 @@ class SavedIndexTest(SynchronousTestCase):
             self.saved.keep("ann", first)
             back = self.saved.load("ann")
             assert back is not None
-            self.assertEqual((entries(back), back.stamp, back.witness), (entries(first), first.stamp, first.witness))
+            self.assertEqual(
+                (entries(back), back.total, back.stamp, back.witness),
+                (entries(first), first.total, first.stamp, first.witness),
+            )
             write(fd, foreign(b"new"))
             now = index(fd, back)
             self.assertTrue(now.continues(back))

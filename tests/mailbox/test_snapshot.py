@@ -50,6 +50,7 @@ def facts(index: Index) -> object:
     return (
         [index.entry(number) for number in range(1, len(index) + 1)],
         index.end,
+        index.total,
         index.size,
         index.witness,
         index.awaited,
@@ -100,7 +101,8 @@ class SnapshotTests(SynchronousTestCase):
     ) -> None:
         self.write(b"".join(texts))
         snapshot = self.snapshot()
-        octets = snapshot.look()
+        octets, total = snapshot.look()
+        self.assertEqual(total, sum(octets))
         before = snapshot.latest
         assert before is not None
         if named:
@@ -143,7 +145,7 @@ class SnapshotTests(SynchronousTestCase):
 
         self.patch(index_module, "_read", read_again)
         second = self.snapshot(saved=saved)
-        self.assertEqual(len(second.look()), 1200)
+        self.assertEqual(len(second.look()[0]), 1200)
         self.assertEqual(second.unique_ids(lambda name, fd, index: {}), names)
         self.assertFalse(second.has_news)
 
