@@ -14,10 +14,13 @@ from lanmail.delivery.alias_syntax import Forward, Member
 from lanmail.delivery.aliases import Alias, Aliases
 from lanmail.delivery.found import MAX_WARNINGS, Following, Found, Way, in_words
 from lanmail.delivery.luser_relay import LuserRelay
-from lanmail.interfaces import Report, User, Users
+from lanmail.interfaces import InThread, Report, User, Users
 
 # Who every site must answer for (RFC 5321, 4.5.1; RFC 2142), and who our reports come from, behind whom a human should be (RFC 3464, 2).
 _ROOTS = frozenset(("postmaster", "abuse", "mailer-daemon"))
+
+# Addresses that are followed in one turn of the event loop, 3 ms, where nobody has to be asked who is remembered.
+AT_ONCE = 200
 
 
 class Forwards(Protocol):
@@ -55,7 +58,7 @@ class Members:
     """Follows an address to its mailboxes.
 
     admin_user, root, recipient_delimiter: as Router has them. forwards: None where .forward files are not read. luser_relay: empty
-    for none.
+    for none. in_thread: for waiting until others had their turn.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Members:
         recipient_delimiter: str,
         forwards: Forwards | None,
         luser_relay: str,
+        in_thread: InThread,
     ) -> None:
         self._domains = domains
         self._aliases = aliases
@@ -79,6 +83,7 @@ class Members:
         self._admin_user = admin_user
         self._delimiter = recipient_delimiter
         self._forwards = forwards
+        self._in_thread = in_thread
         self._luser_relay = LuserRelay(luser_relay, domains.origin, self._split) if luser_relay else None
 
     async def of(self, target: Address, original: Address) -> Found:
@@ -92,6 +97,8 @@ class Members:
     async def _member(self, member: Member, found: Found, way: Way) -> bool:
         if not found.goes_on(way):
             return False
+        if (found.count + found.forward_count) % AT_ONCE == 0:
+            await self._in_thread(_nothing)  # and back: the others have their turn
         address = member.address.completed(self._domains.origin)
         # A name without a domain in an alias file is a local one: what else could it be, where mail does not leave?
         if way.rule and member.address.domain and address.domain not in self._domains:
@@ -265,3 +272,7 @@ class Members:
         bare = address.without_tag(self._delimiter).local
         behind = address.local[len(bare) :]
         return bare, behind[:1], behind[1:]
+
+
+def _nothing() -> None:
+    pass

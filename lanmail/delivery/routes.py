@@ -86,6 +86,7 @@ class Router:
             recipient_delimiter=recipient_delimiter,
             forwards=forwards,
             luser_relay=luser_relay,
+            in_thread=in_thread,
         )
         # Whose address one is, is the administrator's to say: no user's .forward makes another's address theirs.
         self._owners = Members(
@@ -98,6 +99,7 @@ class Router:
             recipient_delimiter=recipient_delimiter,
             forwards=None,
             luser_relay="",
+            in_thread=in_thread,
         )
         self._mailbox_size_limit = mailbox_size_limit
         self._mailbox_size = mailbox_size

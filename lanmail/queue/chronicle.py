@@ -22,14 +22,15 @@ class Chronicle:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
-    def accepted(self, message: Message, recipients: Sequence[Recipient]) -> None:
+    def accepted(self, message: Message, count: int) -> None:
+        """count: of its recipients, of whom ``goes_to`` tells."""
         queue_id = message.queue_id
         _qmgr.info(
             "{id}: from=<{sender}>, size={size}, nrcpt={count} (queue active)",
             id=queue_id,
             sender=message.sender,
             size=message.size,
-            count=len(recipients),
+            count=count,
         )
         self._tell(
             "received",
@@ -42,10 +43,12 @@ class Chronicle:
             size=message.size,
             message_id=message.message_id,
         )
+
+    def goes_to(self, message: Message, recipients: Sequence[Recipient]) -> None:
         for to in recipients:
             self._tell(
                 "recipient",
-                queue_id,
+                message.queue_id,
                 user=to.user.name,
                 original=str(to.original),
                 delivered_to=str(to.delivered_to),

@@ -85,6 +85,7 @@ class Mailboxes:
         self._wanting: deque[Mailbox] = deque()
         self._large_next = False
         self.octets = 0
+        self.arriving = False  # some of the recipients of a message were taken, others follow
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -126,8 +127,11 @@ class Mailboxes:
 
     @property
     def has_room(self) -> bool:
-        """So much that a portion may be read from the journal; and those that are ready are not enough for two rounds."""
-        return self.octets < self._room and len(self._ready) < 2 * MAILBOXES_IN_ROUND
+        """So much that a portion may be read from the journal; and those that are ready are not enough for two rounds.
+
+        Not while a message arrives whose other recipients the journal would have.
+        """
+        return not self.arriving and self.octets < self._room and len(self._ready) < 2 * MAILBOXES_IN_ROUND
 
     def next_round(self, *, large: bool, small: bool = True) -> Round:
         """For the next thread: some of what is ready, in turn, now AT_WORK. Empty where nothing is.

@@ -16,12 +16,12 @@ from twisted.python.failure import Failure
 
 from lanmail.bell import Bell
 from lanmail.interfaces import InThread, Tell, User, Users
+from lanmail.queue.arrivals import Arrivals
 from lanmail.queue.backlog import Backlog
 from lanmail.queue.chronicle import Chronicle
 from lanmail.queue.clock import KeptClock, QueueClock
 from lanmail.queue.departures import Departures
 from lanmail.queue.flushing import Checkpoints, Flushing
-from lanmail.queue.mail import Mail
 from lanmail.queue.mailboxes import OCTETS_HERE, Mailboxes
 from lanmail.queue.notices import Notices, Reports
 from lanmail.queue.rounds import Delivery, Rounds, Undelivered
@@ -85,9 +85,10 @@ class Runner:
         bell = self._bell = Bell(call_from_thread)
         chronicle = self._chronicle = Chronicle(tell)
         mailboxes = self._mailboxes = Mailboxes(room)
+        arrivals = self._arrivals = Arrivals(mailboxes, chronicle, lambda: rounds_.wake(), clock)
         departures = Departures(journal, in_thread, chronicle)
         notices = self._notices = Notices(
-            reports, journal, bell, in_thread, clock, kept_clock, chronicle, departures, self._take, schedule
+            reports, journal, bell, in_thread, clock, kept_clock, chronicle, departures, arrivals.take, schedule
         )
         setbacks = Setbacks(journal, bell, now, schedule, chronicle, notices, self._look_at, lambda: rounds_.pause())
         self._flushing = Flushing(
@@ -140,7 +141,7 @@ class Runner:
         ``start``, and after ``stop``: the next look finds it.
         """
         if not recipients:
-            self._chronicle.accepted(message, recipients)
+            self._chronicle.accepted(message, 0)
             return
         if content.name is not None:
             try:
@@ -156,7 +157,7 @@ class Runner:
             if error is not None:
                 admitted.errback(Failure(error))
                 return
-            self._take(message, recipients, content, done.result(), now)
+            self._arrivals.take(message, recipients, content, done.result(), now)
             admitted.callback(None)
 
         self._coming.append(
@@ -175,14 +176,6 @@ class Runner:
             for admit in coming:
                 admit()
 
-    def _take(
-        self, message: Message, recipients: Sequence[Recipient], content: Content, numbers: Sequence[int], since: float
-    ) -> None:
-        """It was admitted, as these rows."""
-        self._chronicle.accepted(message, recipients)
-        self._mailboxes.take(Mail(message, content, len(numbers)), recipients, numbers, since)
-        self._rounds.wake()
-
     # running
 
     def start(self) -> None:
@@ -196,6 +189,7 @@ class Runner:
         """Nothing new is begun; what is under way ends; the mailboxes are flushed, and the clock is kept. The journal stays open."""
         self._stopped = True
         self._admit()
+        self._arrivals.finish()
         call, self._look_call = self._look_call, None
         if call is not None:
             call.cancel()
@@ -204,6 +198,7 @@ class Runner:
         await self._looking.ended()
         await self._telling.ended()
         await self._flushing.stop()
+        self._arrivals.finish()
 
     def look(self) -> None:
         """Something may be due that we do not know of: it is looked soon, and once however often this is called in a second."""

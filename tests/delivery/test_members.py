@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
-from lanmail.delivery import found
+from lanmail.address import Address
+from lanmail.delivery import found, members
 from lanmail.delivery.routes import Client
 from lanmail.status import DeliveryFailure, Status, TemporaryFailure
 from tests.delivery.crossroads import STRANGER, Crossroads, RouterTestCase
@@ -159,6 +163,24 @@ class ForwardTests(RouterTestCase):
 
 
 class BoundsTests(RouterTestCase):
+    def test_the_others_have_their_turn_between_the_many_members_of_a_list(self) -> None:
+        names = [f"u{number}" for number in range(2 * members.AT_ONCE + 5)]
+        house = self.house(*names, aliases=f"all: {', '.join(names)}\n")
+        turns: list[Deferred[None]] = []
+
+        def in_thread(work: Any, *arguments: Any) -> Deferred[None]:
+            turns.append(Deferred())
+            return turns[-1]
+
+        house.aliases.refresh()
+        self.patch(house.router._members, "_in_thread", in_thread)
+        asked = Deferred.fromCoroutine(house.router.recipient(Address("all", "lan.example"), STRANGER))
+        for number in range(2):
+            self.assertNoResult(asked)
+            self.assertEqual(len(turns), number + 1)
+            turns[number].callback(None)
+        self.assertEqual(len(self.successResultOf(asked).mailboxes), len(names))
+
     def test_one_user_s_file_cannot_break_a_list(self) -> None:
         self.patch(found, "MAX_ADDRESSES", 20)
         many = ", ".join(f"u{n}" for n in range(30))

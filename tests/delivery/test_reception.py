@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from lanmail.address import NULL_SENDER
+from lanmail.delivery.reception import AT_ONCE
 from lanmail.interfaces import Greeting, ITransactions, MailParameters, RecipientParameters, User
 from lanmail.mailbox.index import scan
 from lanmail.mailbox.text import read_text
@@ -21,7 +22,7 @@ from lanmail.network import Peer
 from lanmail.spool.entries import Message, Recipient
 from lanmail.spool.incoming import Content
 from lanmail.status import DeliveryFailure, PermanentFailure, Status, TemporaryFailure
-from tests.delivery.house import House, address
+from tests.delivery.house import House, address, at_once
 
 
 class ReceptionTestCase(SynchronousTestCase):
@@ -73,6 +74,23 @@ class DeliveryTests(ReceptionTestCase):
         self.assertRegex(lines[6], r"\A\tfor <nel@lan\.example>; Mon, 23 Nov 2026 ")
         self.assertEqual(lines[7:], ["Subject: essai", "", "Bonjour", ">From here on", "", ""])
         self.assertEqual(house.leftovers(), [])
+
+    def test_a_few_copies_are_made_at_once_and_many_in_a_thread(self) -> None:
+        names = [f"u{number}" for number in range(AT_ONCE + 1)]
+        works: list[str] = []
+
+        def in_thread(work: Any, *arguments: Any) -> Any:
+            works.append(work.__name__)
+            return at_once(work, *arguments)
+
+        house = self.house(*names, aliases=f"all: {', '.join(names)}\n", in_thread=in_thread)
+        self.send(house, b"Subject: x\r\n\r\n", "u1")
+        self.assertNotIn("_copies", works)
+        self.send(house, b"Subject: x\r\n\r\n", "all")
+        self.assertEqual(works.count("_copies"), 1)
+        self.assertTrue(all(b"Delivered-To: " in house.contents(name) for name in names))
+        looped = b"Delivered-To: u7@lan.example\r\n\r\n"
+        self.assertIn("5.4.6", self.refusal(house, looped, "all"))
 
     def test_one_message_for_overlapping_recipients_is_one_copy_in_each_mailbox(self) -> None:
         house = self.house("ann", "bob", "eve", aliases="all: ann, bob, eve\nboys: bob\n", recipient_delimiter="+")

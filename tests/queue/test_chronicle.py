@@ -31,7 +31,8 @@ class ChronicleTests(SynchronousTestCase):
 
     def test_every_fact_that_is_told_is_one_that_the_history_keeps(self) -> None:
         copy = self.copy(rule="alias staff")
-        self.chronicle.accepted(message("A"), [copy.recipient])
+        self.chronicle.accepted(message("A"), 1)
+        self.chronicle.goes_to(message("A"), [copy.recipient])
         self.chronicle.delivered(copy, 101.0)
         self.chronicle.deferred(copy, LOCKED, "held by mutt", 101.0, 401.0)
         self.chronicle.failed(message("A"), [(copy.row, LOCKED)], 101.0)
@@ -72,5 +73,6 @@ class ChronicleTests(SynchronousTestCase):
         )
 
     def test_a_null_sender_is_written_as_such(self) -> None:
-        self.chronicle.accepted(dataclasses.replace(message("A"), sender=NULL_SENDER), [recipient("nel")])
+        self.chronicle.accepted(dataclasses.replace(message("A"), sender=NULL_SENDER), 1)
+        self.chronicle.goes_to(message("A"), [recipient("nel")])
         self.assertIn("from=<>, size=10, nrcpt=1", self.lines[0])
