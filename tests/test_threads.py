@@ -6,9 +6,10 @@ import threading
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from lanmail.threads import Threads
+from lanmail.threads import HELD_UP, Threads
 
 
 class ThreadsTests(TestCase):
@@ -37,6 +38,37 @@ class ThreadsTests(TestCase):
         before = threading.active_count()
         await gatherResults([self.threads.run(together.wait) for _ in range(9)])
         self.assertEqual(threading.active_count(), before + 3)
+
+    async def test_few_work_at_once_but_for_those_that_are_held_up_and_then_they_are_few_again(self) -> None:
+        threads = Threads(reactor, 5, "few", at_once=2)
+        self.addCleanup(threads.stop)
+        threads.start()
+        go_on = threading.Event()
+        before = threading.active_count()
+        held = [threads.run(go_on.wait, 10) for _ in range(3)]
+        self.assertEqual(threading.active_count(), before + 2)
+        for _ in range(20):
+            await threads.run(int)
+        self.assertLessEqual(threading.active_count(), before + 5)
+        go_on.set()
+        await gatherResults(held)
+        for _ in range(500):
+            await threads.run(int)
+            if threading.active_count() <= before + 2:
+                break
+        self.assertLessEqual(threading.active_count(), before + 2)
+
+    async def test_never_more_than_the_most_whatever_holds_them_up(self) -> None:
+        threads = Threads(reactor, 3, "most", at_once=1)
+        self.addCleanup(threads.stop)
+        threads.start()
+        go_on = threading.Event()
+        before = threading.active_count()
+        held = [threads.run(go_on.wait, 10) for _ in range(6)]
+        await deferLater(reactor, 10 * HELD_UP)
+        self.assertEqual(threading.active_count(), before + 3)
+        go_on.set()
+        await gatherResults(held)
 
     async def test_work_that_nobody_waits_for_is_done_all_the_same(self) -> None:
         self.threads.start()

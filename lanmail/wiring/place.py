@@ -19,7 +19,7 @@ from lanmail.wiring.rights import Rights
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Threads wait for disks, not for processors, and never for locks: this many keep one disk busy.
+# Threads wait for disks, not for processors, and never for locks: this many keep one disk busy. Few of them are there until one does wait.
 THREADS = 16
 
 log = Logger("master")
