@@ -195,6 +195,7 @@ class Maildrop:
         self._maildrops = maildrops
         self._snapshot = Snapshot(user.name, mailbox, self._holdings, maildrops.saved)
         self._unique_ids: Sequence[str] | None = None
+        self._octets: Sequence[int] = ()
         self._given: dict[int, Origin] = {}  # the letters that were last given out, and which messages they are
         self._fetched: dict[int, Origin] = {}  # the same of letters that were fetched: most are deleted then
         self._ahead = Ahead(maildrops.shelf)
@@ -215,7 +216,8 @@ class Maildrop:
             # Not before: the session that had the claim leaves its index to the next one.
             self._claimed = True
             self._snapshot.know(self._maildrops.indexes.take(self._path))
-        self.letters = Letters(*self._snapshot.look())
+        self.letters = letters = Letters(*self._snapshot.look())
+        self._octets = letters.octets
         return True
 
     async def unique_ids(self) -> Sequence[str]:
@@ -263,7 +265,7 @@ class Maildrop:
         if origin is not None:
             if len(self._fetched) < _GIVEN:
                 self._fetched[number] = origin
-            self._tell("fetched", number, origin, client, octets=self.letters[number - 1].octets)
+            self._tell("fetched", number, origin, client, octets=self._octets[number - 1])
 
     def _note_given(self, number: int, origin: Origin) -> None:
         self._given[number] = origin

@@ -77,17 +77,27 @@ def read_several(fd: int, index: Index, number: int, most: int) -> list[bytes]:
         return []
     texts: list[bytes] = []
     for each in range(number, last + 1):
-        entry = index.entry(each)
+        at = each - 1
+        start, next_ = index.extent(each)
         # They were read at once, and the first begins in its place. Another ends where the one behind it begins.
-        if each < len(index) and not data.startswith(_NEXT, entry.next - begin - 1):
+        if each < len(index) and not data.startswith(_NEXT, next_ - begin - 1):
             break
-        wire = _Wire(entry.flags)
-        text = wire.feed(data[entry.text - begin : entry.end - begin])
-        text += wire.finish(unended=bool(entry.flags & UNENDED))
-        if len(text) != entry.octets:
+        text = _whole(data[start + index.lines[at] - begin : next_ - index.gaps[at] - begin], index.flags[at])
+        if len(text) != index.octets[at]:
             break
         texts.append(text)
     return texts
+
+
+def _whole(raw: bytes, flags: int) -> bytes:
+    """What _Wire makes of all of a message's text: that, where there is nothing to take off, is one replacement."""
+    if flags & CRLF:
+        raw = raw.replace(b"\r\n", b"\n")
+    if flags & OURS and b">From" in raw:
+        unquoting = Unquoting()
+        raw = unquoting.feed(raw) + unquoting.finish()
+    text = raw.replace(b"\n", b"\r\n")
+    return text + b"\r\n" if flags & UNENDED else text
 
 
 class _Moved(Exception):

@@ -233,7 +233,7 @@ class LanPOP3(pop3.POP3):
         text = self.mbox.at_hand(event.number) if event.body_lines is None else None
         if text is None:
             return False
-        self.session.finish(self.session.heading() + self.session.piece(text))
+        self.session.letter(text)
         self._note_fetched(event.number)
         return True
 

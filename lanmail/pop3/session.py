@@ -189,6 +189,14 @@ class Pop3Session(Conversation[Event]):
             self._line_start = chunk.endswith(b"\n")
         return stuffed
 
+    def letter(self, text: bytes) -> None:
+        """To Retrieve, where all of the letter is here: as heading, piece and finish say it together."""
+        event = self._answer_given()
+        assert isinstance(event, Retrieve)
+        self._open.accessed(event.number)
+        end = b".\r\n" if not text or text.endswith(b"\n") else b"\r\n.\r\n"
+        self._send(b"".join((b"+OK %d octets\r\n" % self._open.size(event.number), stuff(text, True), end)))
+
     def finish(self, last: bytes) -> None:
         """The outstanding answer of many lines ends with this piece (as it goes out); the terminator is sent with it."""
         # In one write: by itself the terminator would wait for the client's delayed acknowledgement, 40 ms.

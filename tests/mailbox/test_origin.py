@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 
 from hypothesis import given, settings
@@ -29,6 +30,21 @@ def head(sender: Address = JULIEN, to: Address = NEL, **more: str) -> bytes:
 
 
 MESSAGE = b"Received: from elsewhere\n\tby other (lanmail) with ESMTP id AAAAAAAAAA\nMessage-ID: <1@pc>\nSubject: x\n\nBonjour\n"
+
+
+_PIECES = (
+    b"Message-ID: ",
+    b"MESSAGE-id :",
+    b"<1@pc>",
+    b"<2@pc>",
+    b"<",
+    b" ",
+    b"\n",
+    b"\r\n",
+    b"\r",
+    b"X: y\n",
+    b"(lanmail)",
+)
 
 
 class OriginTests(SynchronousTestCase):
@@ -80,6 +96,14 @@ class OriginTests(SynchronousTestCase):
     def test_whatever_stands_there_is_no_error(self, octets: bytes, cut: int) -> None:
         origin_of(octets)
         origin_of((head() + MESSAGE)[:cut] + octets)
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.sampled_from(_PIECES), max_size=8).map(b"".join))
+    def test_the_message_id_is_the_first_field_of_that_name(self, head: bytes) -> None:
+        end = re.search(rb"^\r?\n", head, re.MULTILINE)
+        field = rb"^message-id[ \t]*:[ \t\r\n]*(<[^<>\r\n]+>)"
+        found = re.search(field, head[: end.start() if end else None], re.MULTILINE | re.IGNORECASE)
+        self.assertEqual(origin_of(head), Origin("", found[1].decode() if found else ""))
 
     def test_a_long_head_takes_no_longer_than_its_beginning(self) -> None:
         self.assertEqual(origin_of(b"X: " + b"y" * HEAD + b"\nMessage-ID: <1@pc>\n\n"), Origin())

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox import windows
+from lanmail.mailbox.text import read_several
 from tests.mailbox import second_reader
 from tests.mailbox.files import SEPARATOR, a_file, delivered, entries, foreign, index, jumble, text
 
@@ -27,6 +28,8 @@ class ScanTest(SynchronousTestCase):
                 self.assertEqual(entries(now), [(m.start, m.text, m.end, m.next, len(m.wire)) for m in theirs])
                 self.assertEqual(list(now.octets), [len(m.wire) for m in theirs])
                 self.assertEqual([text(fd, now, n) for n in range(1, len(now) + 1)], [m.wire for m in theirs])
+                if len(now):
+                    self.assertEqual(read_several(fd, now, 1, len(content)), [m.wire for m in theirs])
         finally:
             windows.WINDOW = whole
 

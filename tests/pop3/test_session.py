@@ -402,3 +402,20 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(lines[-2:], [b".", b""])
         self.assertNotIn(b".", lines[:-2])
         self.assertEqual(b"".join(line.removeprefix(b".") + b"\r\n" for line in lines[:-2]), text)
+
+    @given(st.lists(st.sampled_from([b".", b"\r\n", b"a", b"\n"]), max_size=8).map(b"".join))
+    def test_a_letter_that_is_whole_is_said_as_one_in_pieces(self, text: bytes) -> None:
+        said = []
+        for whole in (False, True):
+            session = Pop3Session("ready")
+            session.receive(b"AUTH PLAIN " + b64(b"\0nel\0good") + b"\r\nRETR 1\r\nLAST\r\n")
+            session.next_event()
+            session.logged_in([len(text)])
+            session.next_event()
+            if whole:
+                session.letter(text)
+            else:
+                session.finish(session.heading() + session.piece(text))
+            self.assertIsNone(session.next_event())
+            said.append(session.output())
+        self.assertEqual(*said)
