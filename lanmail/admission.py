@@ -30,6 +30,9 @@ class Present(Protocol):
     def of(self, client: str) -> int:
         """How many of one client (Peer.block)."""
 
+    def ahead(self) -> int:
+        """How many more this process has than the one with the fewest."""
+
     def come(self, client: str) -> None:
         """One more of it."""
 
@@ -48,6 +51,9 @@ class PresentHere:
 
     def of(self, client: str) -> int:
         return self._clients[client]
+
+    def ahead(self) -> int:
+        return 0
 
     def come(self, client: str) -> None:
         self.taken += 1

@@ -6,6 +6,7 @@ program ends with sentences and a status other than 0, and never as a process th
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from twisted.application.twist._options import TwistOptions
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
+from twisted.internet.epollreactor import EPollReactor
 from twisted.python import usage
 
 from lanmail.config.describe import describe, refusal
@@ -29,7 +31,7 @@ from lanmail.maillog import standard_output
 from lanmail.memory import collect_seldom, share_arenas
 from lanmail.ports import CannotListen, Listening
 from lanmail.rights.handover import hand_over
-from lanmail.rights.loading import unreadable
+from lanmail.rights.loading import load_now, unreadable
 from lanmail.rights.starting import NoParent
 from lanmail.service import LanMail
 from lanmail.spool.ground import doubts
@@ -141,6 +143,8 @@ def _service(reading: Reading, options: Options, trial: TryOut | None) -> IServi
     if settings.workers > 1:
         if foreign:
             _end(f"--auth makes checkers in one process; workers is {settings.workers}")
+        if not isinstance(reactor, EPollReactor):
+            _end(f"workers is {settings.workers}, and that needs the epoll reactor: leave out --reactor")
         return _supervisor(place, options, warnings, ports, reread, started)
     return LanMail(place, warnings, ports, foreign, reread, started)
 
@@ -153,7 +157,7 @@ def _supervisor(
     reread: Callable[[], Reading],
     started: Callable[[], None],
 ) -> IService:
-    """The service of several processes. The nursery begins to load what they need while we go on."""
+    """The service of several processes."""
     # Here, since one process alone needs none of it.
     from lanmail.shared.tables import Tables
     from lanmail.workers.births import Births
@@ -163,12 +167,16 @@ def _supervisor(
     with place.rights.as_owner():
         before_the_workers(place.state, log.report)
     output = None if _says_it_plainly(options) else Output()
+    load_now()
     # Root's part of the nursery ends before it hears a word of us.
     owner = place.rights.identity if isinstance(place.rights, Guarded) else ()
     descriptors = [port.socket.fileno() for port in ports]
     tables = Tables.create(place.settings.workers)
     inherited = [place.state.lock, tables.fd]
-    births = Births(descriptors, inherited, owner, output=None if output is None else output.fileno())
+    # What is there now is looked through by none of them, and so stays in memory once.
+    gc.collect()
+    gc.freeze()
+    births = Births(descriptors, inherited, owner, place.reactor, None if output is None else output.fileno())
     return Supervisor(place, warnings, ports, births, tables, output, reread, started)
 
 

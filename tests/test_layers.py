@@ -90,7 +90,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "lanmail.state",
         "lanmail.ports",
     ),
-    ("lanmail.maillog", "lanmail.proxied", "lanmail.bell", "lanmail.threads"),
+    ("lanmail.maillog", "lanmail.proxied", "lanmail.sharing", "lanmail.bell", "lanmail.threads"),
     (
         "lanmail.accounts",
         "lanmail.rim",

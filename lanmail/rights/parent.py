@@ -28,6 +28,7 @@ from lanmail.memory import share_arenas
 from lanmail.rights import channel, opener, signer
 from lanmail.rights.channel import Frame, Noise
 from lanmail.rights.duties import BadDuties, Duties
+from lanmail.rights.privileges import be_called
 
 # There are two channels: one is asked by an event loop, one by threads. The first frame on the loop's brings the duties.
 DUTIES = b"D"  # Duties.text → READY
@@ -248,8 +249,7 @@ def _fork(kind: bytes, fd: int, program: Callable[[list[str]], int], arguments: 
         os.closerange(helper.ANSWERS + 1, os.sysconf("SC_OPEN_MAX"))
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        with open("/proc/self/comm", "wb") as name:  # for ps and top, where all would be called alike
-            name.write(b"lanmail-" + kind)
+        be_called(b"lanmail-" + kind)
         status = program(arguments)
     finally:
         os._exit(status)

@@ -42,6 +42,9 @@ class SharedPresent:
     def taken(self) -> int:
         return sum(word[0] for word in self._all)
 
+    def ahead(self) -> int:
+        return self._taken[0] - min(word[0] for word in self._all)
+
     def of(self, client: str) -> int:
         return self._here[client] + sum(part[at + _SECOND] for part, at in self._table.others(self._key(client)))
 

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from lanmail.config.parameters import Settings
 from lanmail.ports import CannotListen, Listening, listen
 from lanmail.proxied import PREFIX, ProxiedFactory
+from lanmail.sharing import Shared
 from lanmail.wiring.doors import Doors
 from lanmail.wiring.place import Place
 
@@ -64,8 +65,11 @@ class Entrances:
         for port in self._ports:
             factory = self._behind_proxies(self._factory(port.protocol))
             sock = port.socket
-            self._listening.append(self._place.reactor.adoptStreamPort(sock.fileno(), sock.family, factory))
+            listening = self._place.reactor.adoptStreamPort(sock.fileno(), sock.family, factory)
+            self._listening.append(listening)
             sock.close()  # the reactor has its own descriptor of it
+            if self._place.colleagues.count > 1:
+                Shared(listening, self._place.reactor, self._doors.capacity.present.ahead)
         for description in self._place.settings.smtp_endpoint:
             self._listen_on(description, self._doors.smtp)
         for description in self._place.settings.pop3_endpoint:

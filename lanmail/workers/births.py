@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -18,7 +17,6 @@ from lanmail.rights.channel import Frame, Noise
 from lanmail.wiring.place import CannotStart
 from lanmail.workers import nursery
 
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lanmail.workers.nursery import main; main(sys.argv[2:])"
 # Said to us alone: a worker that took them for its own would speak to the manager, or take the ports for systemd's.
 _OURS_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
@@ -39,34 +37,38 @@ class Listener(Protocol):
 
 @implementer(IReadDescriptor)
 class Births:
-    """Started before the event loop runs, by a root perhaps.
+    """Forked before the event loop runs and before there is a thread, by a root perhaps.
 
     ports: descriptors of listening sockets. inherited: further ones that workers get. owner: uid, gid and further groups that the nursery
-    becomes; empty where it stays who we are. output: where it and the workers write; None: where we do. Raises CannotStart.
+    becomes; empty where it stays who we are. reactor: which workers run, each as its own. output: where it and the workers write;
+    None: where we do. Raises CannotStart.
     """
 
     def __init__(
-        self, ports: Sequence[int], inherited: Sequence[int], owner: Sequence[int], output: int | None = None
+        self,
+        ports: Sequence[int],
+        inherited: Sequence[int],
+        owner: Sequence[int],
+        reactor: EPollReactor,
+        output: int | None = None,
     ) -> None:
         self._sock, theirs = channel.pair()
         self._reactor: Any = None
         self._listener: Listener | None = None
-        environment = {name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
-        folders = [os.path.abspath(folder) for folder in sys.path]
-        arguments = [str(theirs.fileno()), *(",".join(map(str, numbers)) for numbers in (ports, owner))]
-        with theirs:
-            try:
-                self._process = subprocess.Popen(  # noqa: S603 - our own program
-                    [sys.executable, "-c", _PROGRAM, json.dumps(folders), *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(theirs.fileno(), *ports, *inherited),
-                    env=environment,
-                )
-            except OSError as error:
-                self._sock.close()
-                raise CannotStart(f"cannot start {nursery.__file__}: {error.strerror}") from error
+        # What was not written out yet would be written by each of them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._sock.close()
+            theirs.close()
+            raise CannotStart(f"cannot start the nursery of the workers: {error.strerror}") from error
+        if not pid:
+            for name in _OURS_ALONE:
+                os.environ.pop(name, None)
+            nursery.main(theirs, ports, inherited, owner, output, reactor)
+        theirs.close()
 
     def start(self, reactor: Any, listener: Listener) -> None:
         """Once the reactor may be used, and after the process has gone to the background."""

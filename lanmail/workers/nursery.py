@@ -1,28 +1,26 @@
-"""The program from which workers are forked: it has loaded everything, has one thread and no reactor that ever ran, and does nothing else.
+"""The process from which workers are forked: a copy of the supervisor from before it had threads or an event loop that ran.
 
-So a worker is there in a moment, and shares with the others what none of them changes. It is started by a root that has bound the
-ports, and gives root up before it hears the first word. It ends when its channel does, and the kernel ends the workers with it.
+So a worker is there in a moment, also the tenth after a crash, and shares with the others and with the supervisor what none of them
+changes. It is forked by a root that has bound the ports, and gives root up before it hears the first word. It ends when its channel
+does, and the kernel ends the workers with it.
 """
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import select
 import signal
 import socket
 import sys
-from typing import Any
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
 
-from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.main import installReactor
-
-from lanmail.memory import share_arenas
 from lanmail.rights import channel
 from lanmail.rights.channel import Frame, Noise
-from lanmail.rights.loading import load_now
-from lanmail.rights.privileges import CannotDrop, drop
+from lanmail.rights.privileges import CannotDrop, be_called, drop
+from lanmail.workers.worker import live
 
 READY = b"R"
 BIRTH = b"B"  # number, with its line's end beside it, and the two channels to the guard where there is one → BORN
@@ -34,12 +32,13 @@ BROKEN = b"*"  # why; then it ends
 
 _PR_SET_PDEATHSIG = 1
 _CHANNEL_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_STANDARD = (0, 1, 2)
 
 
 class Nursery:
     """sock: to the supervisor. ports: descriptors that are closed when no more workers come. reactor: never run here."""
 
-    def __init__(self, sock: socket.socket, ports: list[int], reactor: EPollReactor) -> None:
+    def __init__(self, sock: socket.socket, ports: Sequence[int], reactor: Any) -> None:
         self._sock = sock
         self._ports = ports
         self._reactor = reactor
@@ -69,7 +68,7 @@ class Nursery:
             case b"C", []:
                 for fd in self._ports:
                     os.close(fd)
-                self._ports = []
+                self._ports = ()
             case _:
                 said.close()
                 raise Noise("a request of no kind that is known here")
@@ -78,7 +77,7 @@ class Nursery:
         parent = os.getpid()
         pid = os.fork()
         if not pid:
-            self._live(parent, line, guard)
+            self._live(number, parent, line, guard)
         for fd in (line, *guard):
             os.close(fd)
         pidfd = os.pidfd_open(pid)
@@ -86,7 +85,7 @@ class Nursery:
         self._poll.register(pidfd, select.POLLIN)
         channel.send(self._sock, BORN, b"%d" % number, b"%d" % pid)
 
-    def _live(self, parent: int, line: int, guard: Any) -> None:
+    def _live(self, number: int, parent: int, line: int, guard: Any) -> NoReturn:
         """In the new process, which never comes back from here."""
         status = 1
         try:
@@ -94,14 +93,14 @@ class Nursery:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
+            be_called(b"lanmail-worker")
             self._sock.close()
             for pidfd in self._workers:
                 os.close(pidfd)
             for each in (signal.SIGTERM, signal.SIGQUIT):
                 signal.signal(each, signal.SIG_DFL)
-            _begin_anew(self._reactor)
-            from lanmail.workers.worker import live
-
+            # As if it had been made in this process: Twisted's modules took hold of it when they were loaded.
+            self._reactor.__init__()
             status = live(self._reactor, line, guard)
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -117,44 +116,59 @@ class Nursery:
         channel.send(self._sock, GONE, b"%d" % number, b"%d" % status)
 
 
-def _begin_anew(reactor: Any) -> None:
-    """The reactor that modules of Twisted's took hold of when they were loaded, as if it had been made in this process.
+def main(
+    sock: socket.socket,
+    ports: Sequence[int],
+    inherited: Collection[int],
+    owner: Sequence[int],
+    output: int | None,
+    reactor: Any,
+) -> NoReturn:
+    """In the new process, which never comes back from here: so whatever the callers hold is held, and no object of theirs closes
+    a descriptor that has become somebody else's.
 
-    Its epoll would be one with that of every other worker.
+    sock: the channel. ports, inherited: descriptors that workers have; all others are closed. owner: uid, gid and further groups, for a
+    root that is given up. output: where we and the workers write; None: where the supervisor does.
     """
-    reactor._poller.close()
-    reactor.waker.connectionLost(None)
-    reactor.__init__()
-
-
-def main(arguments: list[str]) -> None:
-    """arguments: the channel's descriptor, those of the ports, and, for a root that is given up, uid, gid and further groups."""
-    os.setsid()  # Ctrl-C at the service's terminal is the supervisor's to obey
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(each, signal.SIG_IGN)
-    number, ports, owner = arguments
-    sock = socket.socket(fileno=int(number))
-    sock.set_inheritable(False)
     try:
-        share_arenas()
-        reactor = EPollReactor()
-        installReactor(reactor)
-        load_now()
-        import lanmail.workers.worker  # noqa: F401 - everything that a worker is made of
-
-        gc.collect()
-        gc.freeze()  # what is there now is never looked through, and so stays in memory once
+        os.setsid()  # Ctrl-C at the service's terminal is the supervisor's to obey
+        for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(each, signal.SIG_IGN)
+        be_called(b"lanmail-nursery")
+        _redirect(output)
+        # Its epoll and its pipe are the supervisor's too.
+        reactor._poller.close()
+        reactor.waker.connectionLost(None)
+        _keep_only({*_STANDARD, sock.fileno(), *ports, *inherited})
         if owner:
-            uid, gid, *groups = map(int, owner.split(","))
+            uid, gid, *groups = owner
             drop(uid, gid, groups)
         channel.send(sock, READY)
-        Nursery(sock, [int(fd) for fd in ports.split(",") if fd], reactor).serve()
+        Nursery(sock, ports, reactor).serve()
     except EOFError:
         pass
     except (Noise, CannotDrop, OSError) as trouble:
-        try:
+        with suppress(OSError):  # nobody is there to hear it
             channel.send(sock, BROKEN, str(trouble).encode()[:500])
-        except OSError:
-            pass  # nobody is there to hear it
+        os._exit(1)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
+
+
+def _redirect(output: int | None) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    if output is not None:
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+
+
+def _keep_only(descriptors: Collection[int]) -> None:
+    """The supervisor's channels to the guard, and whatever else it has opened, are not ours."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in descriptors:
+            with suppress(OSError):  # that of the listing is gone
+                os.close(int(name))

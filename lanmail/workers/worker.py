@@ -176,14 +176,16 @@ def _put_together(order: Order, guard: Sequence[int], reactor: Any) -> Worker:
     state = StateFolder(settings.queue_directory, owner.pw_uid, owner.pw_gid, lock=order.lock)
     ports = [Listening(protocol, socket.socket(fileno=fd), place) for protocol, fd, place in order.ports]
     colleagues = Colleagues(order.number, order.count, reactor)
-    place = Place(settings, state, rights, reactor, colleagues, Tables.attach(order.tables, order.number))
+    tables = Tables.attach(order.tables, order.number)
+    place = Place(settings, state, rights, reactor, colleagues, tables)
     return Worker(place, ports, colleagues)
 
 
 def _log_to_standard_output(order: Order) -> None:
     # Through the supervisor without a date: it has one of its own.
     observer = standard_output(sys.stdout) if order.plainly else standard_output(sys.stdout, host="")
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    # What the supervisor had said before we were born is said by it.
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
 
 
 def _first_frame(sock: socket.socket) -> bytes:

@@ -20,7 +20,7 @@ from lanmail.mailbox.expunge import interrupted
 from lanmail.spool.shares import journals
 from tests.live import PATIENCE, Server, wait_for
 from tests.powercut.load import PASSWORD, SETTINGS, cheap_hash
-from tests.scenarios.test_least_privilege import children, program
+from tests.scenarios.test_least_privilege import called, children
 
 USERS = tuple(f"user{number}" for number in range(20))
 # Ports that the system gives to nobody who does not ask for them: they must be free again after each kill.
@@ -71,7 +71,7 @@ class MortalServer(Server):
     def kill_one(self, chance: random.Random) -> None:
         """One of the workers; the others serve on, and another comes in its place."""
         assert self.process is not None
-        nursery = next(pid for pid in children(self.process.pid) if b"nursery" in program(pid))
+        nursery = next(pid for pid in children(self.process.pid) if called(pid) == "lanmail-nursery")
         workers = children(nursery)
         if workers:
             with contextlib.suppress(ProcessLookupError):

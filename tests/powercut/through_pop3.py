@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import poplib
 import runpy
@@ -11,12 +12,10 @@ import sqlite3
 import sys
 from collections.abc import Container, Mapping
 
-from lanmail.workers import births
 from tests.live import wait_for
-from tests.powercut.inodes import keep_told, tell
 from tests.powercut.letters import foreign_text, text_of
 from tests.powercut.load import PASSWORD, USERS, RecordedServer
-from tests.powercut.restart import unsettled
+from tests.powercut.restart import keep_inodes, unsettled
 
 # What the other program left torn may be some thousand NULs in a line, of which a client may think what it likes.
 poplib._MAXLINE = 1 << 20  # type: ignore[attr-defined]
@@ -30,7 +29,8 @@ def fetched(
     begun: users in whose mailbox the other program was writing when the power went: one letter there may be torn.
     """
     told = os.path.join(server.folder, "inodes")
-    tell(told, inodes, other_device)
+    with open(told, "w", encoding="ascii") as file:
+        json.dump([list(inodes.items()), other_device], file)
     faults = []
     user = "nobody yet"
     try:
@@ -75,9 +75,9 @@ def _session(port: int, user: str) -> list[str]:
 
 def main() -> None:
     told = sys.argv.pop(1)
-    keep_told(told)
-    # The workers, where there are some, see the same.
-    births._PROGRAM = f"from tests.powercut.inodes import keep_told; keep_told({told!r}); {births._PROGRAM}"
+    with open(told, encoding="ascii") as file:
+        inodes, other_device = json.load(file)
+    keep_inodes(dict(inodes), other_device)
     runpy.run_module("twisted", run_name="__main__", alter_sys=True)
 
 

@@ -172,6 +172,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def called(pid: int) -> str:
+    """By ps; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def program(pid: int) -> bytes:
     """What a process runs; nothing where it has ended."""
     try:

@@ -28,6 +28,7 @@ from tests.scenarios.test_least_privilege import (
     adopting_orphans,
     alive,
     all_tcp,
+    called,
     children,
     listening,
     manager,
@@ -53,7 +54,7 @@ class ProcessesCase(SynchronousTestCase):
         return self.server.process.pid
 
     def nursery(self) -> int:
-        return only([pid for pid in children(self.supervisor) if b"nursery" in program(pid)])
+        return only([pid for pid in children(self.supervisor) if called(pid) == "lanmail-nursery"])
 
     def workers(self) -> list[int]:
         return children(self.nursery())
@@ -314,7 +315,7 @@ class WaysToStartTests(ProcessesCase):
             self.wait_for_mail(1)
             wait_for(lambda: "status=sent" in log.read_text(), log.read_text)
             ours = [pid for pid in children(os.getpid()) if pid not in before]
-            nursery = only([pid for pid in ours if b"nursery" in program(pid)])
+            nursery = only([pid for pid in ours if called(pid) == "lanmail-nursery"])
             family = [*ours, *children(nursery)]
             os.kill(service, signal.SIGTERM)
             self.all_gone(family)
@@ -353,7 +354,7 @@ class WaysToStartTests(ProcessesCase):
         else:
             command = ()
         self.server.start((*command, *self.server.command()))
-        self.assertEqual([b"nursery" in program(pid) for pid in children(self.supervisor)], [True])
+        self.assertEqual([called(pid) == "lanmail-nursery" for pid in children(self.supervisor)], [True])
         self.send("one")
         self.wait_for_mail(1)
         self.server.stop()
