@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 # What a header says about its message is looked for in so many octets of it. Real ones have some thousand; without a
@@ -17,8 +18,8 @@ UNENDED = 4  # its last line has no line end
 DOUBTED = 8  # its Content-Length points behind it, where nothing bears it out now; after an expunge something may
 
 
-class Found(NamedTuple):  # made for each of 100,000: a frozen dataclass takes 2 µs
-    """One message in the file; the fields are those of index.Entry. ``gap``: octets from ``end`` to ``next``: the empty line."""
+class Found(NamedTuple):
+    """One message in the file; the fields are those of index.Entry."""
 
     start: int
     text: int
@@ -27,3 +28,19 @@ class Found(NamedTuple):  # made for each of 100,000: a frozen dataclass takes 2
     octets: int
     flags: int
     pseudo: bool  # c-client's, which no client sees
+
+
+@dataclass(slots=True)
+class Run:
+    """Messages that stand one behind the other, column by column, as an index keeps them: an object for each of 100,000 takes its time.
+
+    next: where the last of them ends, or where the first would stand. lines: octets of each `From ` line with its line end. gaps: of the
+    empty line behind each message.
+    """
+
+    next: int
+    starts: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    gaps: list[int] = field(default_factory=list)
+    octets: list[int] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
-from lanmail.mailbox.found import DOUBTED, HEADER_READ, Found
+from lanmail.mailbox.found import DOUBTED, HEADER_READ, Found, Run
 from lanmail.mailbox.names import Names
 from lanmail.mailbox.scan import Scan
 from lanmail.mailbox.windows import Changed, read_exactly
@@ -212,6 +212,14 @@ class Index:
         self.flags.append(found.flags)
         self.end = found.next
 
+    def _add_run(self, run: Run) -> None:
+        if not run.starts:
+            return
+        for name in _COLUMNS:
+            getattr(self, name).extend(getattr(run, name))
+        self.total += sum(run.octets)
+        self.end = run.next
+
     def _take(self, other: Index, begin: int, end: int, shift: int) -> None:
         """Messages of another index (positions from 0), which stood ``shift`` octets further."""
         self.starts.extend([start - shift for start in other.starts[begin:end]])
@@ -272,7 +280,9 @@ def _read(fd: int, index: Index, start: int) -> Index:
     """Add the messages from there on to the end of the file."""
     reading = Scan(fd, index.size, start)
     for found in reading.messages():
-        if not found.pseudo:
+        if isinstance(found, Run):
+            index._add_run(found)
+        elif not found.pseudo:
             index._add(found)
     if reading.awaited is not None:
         index.awaited = reading.awaited if index.awaited is None else min(index.awaited, reading.awaited)

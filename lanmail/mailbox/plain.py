@@ -6,10 +6,8 @@ nothing looks like a quoted line. Of any other message scan.py decides, octet by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from lanmail.mailbox import mbox
-from lanmail.mailbox.found import HEADER_READ, OURS, OURS_READ, Found
+from lanmail.mailbox.found import HEADER_READ, OURS, OURS_READ, Run
 
 # Patterns of five octets, on purpose: from six on CPython (3.10 and later) takes a search that no text makes slow, and that is three
 # times as slow in all others.
@@ -50,7 +48,7 @@ class Plain:
         self._number = 0
         self._at = base - len(_FROM)  # where the `From ` before that piece stands; before the first one, would stand
 
-    def messages(self, start: int) -> Iterator[Found]:
+    def run(self, start: int) -> Run:
         """Those that stand one behind the other from there on, where a message starts; up to the first that is not plain.
 
         To be asked again for a later place only.
@@ -58,38 +56,48 @@ class Plain:
         pieces, last = self._pieces, len(self._pieces) - 1
         while self._at < start and self._number < last:
             self._step()
+        run = Run(start)
         if self._at != start:
-            return
+            return run
         # All of it here, and no call for each of 100,000 that can be spared.
-        at, piece = self._at, pieces[self._number]
+        starts, lines, gaps, sizes, marks = run.starts, run.lines, run.gaps, run.octets, run.flags
+        usual, marker, from_ = mbox.USUAL.match, mbox.OUR_NAME, len(_FROM)
+        number, at = self._number, start
+        piece = pieces[number]
         line_end = piece.find(b"\n")
-        for number in range(self._number + 1, last + 1):
-            behind = pieces[number]
+        while number < last:
+            behind = pieces[number + 1]
             # The message ends where another starts: at a separator after an empty line.
             behind_end = behind.find(b"\n")
-            if not 0 <= behind_end < _SHORT or not mbox.separates(behind, behind_end):
-                return
+            if not 0 <= behind_end < _SHORT or not (usual(behind, 0, behind_end) or mbox.separates(behind, behind_end)):
+                break
             gap = 1 if piece.endswith(b"\n\n") else 2
             if gap == 2 and not piece.endswith(b"\n\r\n"):
-                return
+                break
             blank = piece.find(b"\n\n", line_end, line_end + 1 + HEADER_READ)
             header = piece[line_end : blank + 2]
             if blank < 0 or b"\r" in header:
-                return
+                break
             flags = 0
-            if mbox.OUR_NAME in header:
+            if marker in header:
                 if len(header) > OURS_READ + 1:
-                    return
+                    break
                 flags = OURS if mbox.is_ours(header, 1) else 0
             # In what we wrote a length counts for nothing, and no line is quoted where there is no `From `.
             if not flags and CONTENT in header.lower():
-                return
-            text, next_ = at + len(_FROM) + line_end + 1, at + len(_FROM) + len(piece)
-            # The line ends behind the `From ` line, but for that of the empty line at the end.
-            octets = next_ - gap - text + line_ends(piece) - 2
-            yield Found(at, text, next_ - gap, next_, octets, flags, False)
-            at, piece, line_end = next_, behind, behind_end
-            self._at, self._number = at, number
+                break
+            length = len(piece)
+            starts.append(at)
+            lines.append(from_ + line_end + 1)
+            gaps.append(gap)
+            # The octets behind the `From ` line, and their line ends, but for the empty line's.
+            sizes.append(length - gap - line_end - 1 + line_ends(piece) - 2)
+            marks.append(flags)
+            at += from_ + length
+            piece, line_end = behind, behind_end
+            number += 1
+        self._at, self._number, run.next = at, number, at
+        return run
 
     def _step(self) -> None:
         self._at += len(_FROM) + len(self._pieces[self._number])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lanmail.mailbox import mbox
-from lanmail.mailbox.found import CRLF, DOUBTED, HEADER_READ, OURS, OURS_READ, UNENDED, Found
+from lanmail.mailbox.found import CRLF, DOUBTED, HEADER_READ, OURS, OURS_READ, UNENDED, Found, Run
 from lanmail.mailbox.plain import CONTENT, FROM, QUOTED, Plain, line_ends
 from lanmail.mailbox.windows import Window
 
@@ -43,7 +43,7 @@ class Scan:
         self._start = start
         self.awaited: int | None = None
 
-    def messages(self) -> Iterator[Found]:
+    def messages(self) -> Iterator[Found | Run]:
         """Raises windows.Changed, OSError."""
         window = self._window
         start = self._first()
@@ -55,9 +55,9 @@ class Scan:
             if shown is not window.data:
                 shown = window.data
                 plain = Plain(shown, window.base)
-            for found in plain.messages(start):
-                yield found
-                start = found.next
+            run = plain.run(start)
+            start = run.next
+            yield run
 
     def starts_there(self) -> bool:
         """Whether a message starts exactly at ``start``. Raises windows.Changed, OSError."""
