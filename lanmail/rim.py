@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from lanmail.driving import drive
 from lanmail.network import Peer
-from lanmail.sending import send
+from lanmail.sending import hang_up, send
 from lanmail.wire.conversation import INPUT_HIGH_WATER, LARGE_READ, OUTPUT_HIGH_WATER, Conversation, Event
 from lanmail.wire.patience import Patience
 
@@ -374,9 +374,11 @@ class Carrier(Generic[Event]):
         self._leaving = True
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._clock.callLater(GRACE, self._end_the_goodbye)
+            self._timer = None
         self._transport.unregisterProducer()
-        self._transport.loseConnection()
+        if not hang_up(self._transport):
+            self._timer = self._clock.callLater(GRACE, self._end_the_goodbye)
+            self._transport.loseConnection()
 
     def _end_the_goodbye(self) -> None:
         self._timer = None

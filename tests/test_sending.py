@@ -7,11 +7,13 @@ from typing import Any
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
-from lanmail.sending import send
+from lanmail.sending import hang_up, send
 
 reactor: Any = global_reactor
 LARGE = 3 << 20
@@ -60,6 +62,37 @@ class SendTests(TestCase):
         send(saying.transport, b"end")
         saying.transport.loseConnection()
         self.assertEqual(await hearing.over, b"".join(pieces) + b"end")
+
+    async def test_a_connection_behind_which_nothing_waits_is_over_in_the_next_turn(self) -> None:
+        saying, hearing = await self.connect()
+        ends: list[Any] = []
+        saying.connectionLost = ends.append
+        send(saying.transport, b"221 Bye\r\n")
+        self.assertTrue(hang_up(saying.transport))
+        self.assertEqual(ends, [])
+        saying.transport.loseConnection()
+        self.assertFalse(hang_up(saying.transport))
+        self.assertNotIn(saying.transport, [*reactor.getReaders(), *reactor.getWriters()])
+        self.assertEqual(await hearing.over, b"221 Bye\r\n")
+        self.assertEqual([type(end.value) for end in ends], [ConnectionDone])
+
+    async def test_who_is_cut_off_meanwhile_ends_once(self) -> None:
+        saying, hearing = await self.connect()
+        ends: list[Any] = []
+        saying.connectionLost = ends.append
+        self.assertTrue(hang_up(saying.transport))
+        saying.transport.abortConnection()
+        await hearing.over
+        await deferLater(reactor, 0)
+        self.assertEqual(len(ends), 1)
+
+    async def test_one_with_something_to_send_is_left_to_twisted(self) -> None:
+        saying, hearing = await self.connect()
+        send(saying.transport, bytes(LARGE))
+        self.assertFalse(hang_up(saying.transport))
+        saying.transport.loseConnection()
+        self.assertEqual(len(await hearing.over), LARGE)
+        self.assertFalse(hang_up(StringTransport()))
 
     async def test_to_one_that_has_gone_nothing_is_sent_and_nothing_raised(self) -> None:
         saying, hearing = await self.connect()
