@@ -264,7 +264,7 @@ class TopHeader:
         """Decide about a line from its head; what must be written before it. Sets ``_keep``, or ``_ended`` when it is text."""
         first, self._begun = not self._begun, True
         opening, self._opening = self._opening, b""
-        self._header_size += len(line)
+        self._header_size += len(line) + line.endswith(b"\n")  # as it came, with CRLF
         if self._header_size > self._longest:
             self._ended = self.endless = True
             return opening

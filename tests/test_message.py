@@ -242,8 +242,8 @@ class TopHeaderTests(SynchronousTestCase):
 
     def test_a_header_at_its_limit_is_taken_and_one_of_an_octet_more_is_given_up(self) -> None:
         for octets, endless in ((100, False), (101, True)):
-            top = TopHeader(DROP, longest=101)
-            top.feed(b"X-Line: ".ljust(octets - 1, b"x") + b"\n\n")
+            top = TopHeader(DROP, longest=102)
+            top.feed(b"X-Line: ".ljust(octets - 2, b"x") + b"\n\n")
             self.assertEqual(top.endless, endless)
 
     def test_a_header_of_too_many_lines_is_given_up_and_one_of_long_lines_is_not(self) -> None:
