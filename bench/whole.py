@@ -54,6 +54,7 @@ def _idle(target: Target, port: int, connections: int) -> Result:
         "held": held,
         "open_at_end": end.get("open_at_end"),
         "kb_per_conn": round(1024 * (during["pss_mb"] - before["pss_mb"]) / max(1, int(held["with_banner"])), 2),
+        "new_banner_ms": [round(ms, 3) for ms in times],
         "new_banner_ms_p50": round(statistics.median(times), 3) if times else None,
         "new_banner_ms_max": round(max(times), 3) if times else None,
         "new_unanswered": unanswered,
