@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox.locks import UNSAFE, MailboxUnsafe
 from lanmail.mailbox.turns import WithColleague
+from lanmail.queue import runner
 from lanmail.queue.rounds import HELD_UP
 from lanmail.queue.schedule import Schedule
 from lanmail.status import PermanentFailure, Status, TemporaryFailure
@@ -468,6 +469,21 @@ class StartTests(RunnerTestCase):
         house.delivery.fails.clear()
         house.pass_time(302)
         self.assertEqual(house.has("ann"), ["A"])
+
+    def test_the_others_have_their_turn_between_the_many_mailboxes_of_a_look(self) -> None:
+        self.patch(runner, "NOTICED_AT_ONCE", 2)
+        house = House(running=False)
+        for number in range(5):
+            house.accept(f"A{number}", f"user{number}")
+        house = House(house.journal, running=False)
+        house.threads.closed.add("_nothing")
+        house.runner.start()
+        for _ in range(2):
+            house.turn()
+            self.assertEqual((house.has("user4"), len(house.threads.waiting)), ([], 1))
+            house.threads.open()
+        house.turn()
+        self.assertEqual([house.has(f"user{number}") for number in range(5)], [[f"A{number}"] for number in range(5)])
 
     def test_an_idle_queue_reads_nothing_between_two_looks(self) -> None:
         house = House()
