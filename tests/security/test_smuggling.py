@@ -65,7 +65,7 @@ class SmugglingTests(SynchronousTestCase):
             self.assertRegex(wire.say("HELP"), "^214 ", name)
             meant = by_the_line(text)
             assert meant is not None
-            expected.append(meant[0])
+            expected.append(meant[0].replace(b"\n", b"\r\n"))
         self.assertRegex(wire.say("QUIT"), "^221 ")
         self.assertEqual(wire.line(), "")
         wire.close()
