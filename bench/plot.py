@@ -156,7 +156,7 @@ def _apart(heights: list[float]) -> list[float]:
     for n in order:
         placed[n] = max(heights[n], least)
         least = placed[n] + _APART
-    most = HEIGHT - BOTTOM - 12.0
+    most = HEIGHT - BOTTOM - 24.0
     for n in reversed(order):
         placed[n] = min(placed[n], most)
         most = placed[n] - _APART
