@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 WINDOW = 1 << 19
+
+# So far ahead of a window that goes on through a file the kernel is asked to read, in steps of so much.
+_AHEAD = 8 << 20
+_STEP = 4 << 20
 
 _LF = 0x0A
 _MARK = 0x3E  # >
@@ -43,6 +48,7 @@ class Window:
         self.size = size
         self.base = self.stop = 0
         self.data = b""
+        self._asked = 0  # for what stands before this
         # Whether the line that the window begins in has nothing but `>` before the window, or nothing at all.
         self._marks_before = True
 
@@ -54,8 +60,21 @@ class Window:
             self._marks_before = self.marks_only(offset)
         else:
             self._marks_before = False
+        if self.base < offset <= self.stop:
+            self._ask_ahead(offset)
         self.data = read_exactly(self._fd, min(max(WINDOW, length), self.size - offset), offset)
         self.base, self.stop = offset, offset + len(self.data)
+
+    def _ask_ahead(self, offset: int) -> None:
+        """Have the kernel bring what comes next from the disk while we look at what is here.
+
+        It reads ahead by itself, but then takes many small pages of memory, one by one, while we wait for it.
+        """
+        self._asked = max(self._asked, self.stop)
+        while self._asked < min(offset + _AHEAD, self.size):
+            with suppress(OSError):  # it is advice
+                os.posix_fadvise(self._fd, self._asked, _STEP, os.POSIX_FADV_WILLNEED)
+            self._asked += _STEP
 
     def marks_only(self, offset: int) -> bool:
         """Whether between the start of its line and ``offset`` (in the window) stand only `>`, or nothing."""

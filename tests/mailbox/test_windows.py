@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from lanmail.mailbox import windows
@@ -26,6 +29,29 @@ class WindowTest(SynchronousTestCase):
             for start in range(0, 53, 5):
                 window.show(start, 1)
                 self.assertEqual(window.marks_only(window.stop), 2 <= window.stop <= 27, window.stop)
+
+    def test_what_comes_next_is_asked_for_once_and_only_where_one_goes_on(self) -> None:
+        asked: list[tuple[int, int]] = []
+        self.patch(windows, "_AHEAD", 40)
+        self.patch(windows, "_STEP", 20)
+        self.patch(os, "posix_fadvise", lambda fd, offset, length, advice: asked.append((offset, length)))
+        with a_file(bytes(200)) as fd:
+            window = Window(fd, 200)
+            window.show(0, 1)
+            window.show(50, 1)
+            self.assertEqual(asked, [])
+            window.show(60, 1)
+            self.assertEqual(asked, [(60, 20), (80, 20)])
+            list(window.pieces(60, 200))
+        self.assertEqual(asked, [(offset, 20) for offset in range(60, 200, 20)])
+
+    def test_advice_that_nobody_takes_is_no_trouble(self) -> None:
+        def refuse(*advice: int) -> None:
+            raise OSError(errno.EINVAL, "no")
+
+        self.patch(os, "posix_fadvise", refuse)
+        with a_file(bytes(100)) as fd:
+            self.assertEqual(b"".join(Window(fd, 100).pieces(0, 100)), bytes(100))
 
     def test_a_file_that_is_shorter_than_it_was_is_a_changed_one(self) -> None:
         with a_file(b"short") as fd:
