@@ -29,7 +29,7 @@ LEAST_RATE = 500
 LOOK_AGAIN = 1.0
 
 
-def peer_of(transport: Any) -> Peer:
+def peer_of(transport: Any, *, submission: bool = False) -> Peer:
     """Both ends of a connection. Of one that a proxy announced, the client's and the proxy's side towards it (proxied.py)."""
     there, here = transport.getPeer(), transport.getHost()
     return Peer(
@@ -37,6 +37,7 @@ def peer_of(transport: Any) -> Peer:
         getattr(there, "port", 0),
         getattr(here, "host", ""),
         getattr(here, "port", 0),
+        submission=submission,
     )
 
 

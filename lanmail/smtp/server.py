@@ -56,7 +56,7 @@ class LanSMTP(smtp.ESMTP):
 
     def connectionMade(self) -> None:
         factory = self.factory
-        self.peer = replace(peer_of(self.transport), submission=factory.submission)
+        self.peer = peer_of(self.transport, submission=factory.submission)
         self._refusal = factory.refusal_of(self)
         self._transactions: ITransactions | None = None
         self._incoming: Incoming | None = None

@@ -20,7 +20,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 # What the disk is asked by; dup because it takes a descriptor.
 CALLS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
-    (os, ("open", "dup", "lstat", "write", "pwrite", "pread", "fsync", "fdatasync", "ftruncate", "posix_fallocate")),
+    (os, ("open", "dup", "lstat", "write", "pwrite", "copy_file_range", "pread", "fsync", "fdatasync", "ftruncate", "posix_fallocate")),
     (os, ("link", "unlink", "rename", "fchmod", "fchown")),
     (fcntl, ("fcntl", "flock")),
 )
@@ -89,6 +89,9 @@ class Faults:
             self.calls += bool(self.failed or self._when())
             if not self._at or self.calls < self._at or (self.calls > self._at and not self._lasting):
                 return real(*args, **kwargs)
+            if name == "copy_file_range" and self._error is not None:
+                # Whatever that fails with, what follows is read and written, and has its own call to fail at.
+                return 0
             first = not self.failed
             self.failed.append(f"{name} in {caller}")
             if first and self._lasting and name in _WRITES and (half := len(args[1]) // 2):
@@ -96,6 +99,8 @@ class Faults:
                 written = real(args[0], args[1][:half], *args[2:])
                 if self._error is not None:
                     return written
+            if first and self._lasting and name == "copy_file_range":
+                real(*args[:2], args[2] // 2, *args[3:])
             if self._error is None:
                 raise Dead
             if name == "fsync":
