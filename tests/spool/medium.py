@@ -133,7 +133,7 @@ class Medium:
         self._of_others: set[str] = set()  # names that other programs made: not even fsync(2) asks us to know of those
 
     def __enter__(self) -> Medium:
-        self._real = {name: getattr(os, name) for name in ("pwrite", "ftruncate", "fsync", "close")}
+        self._real = {name: getattr(os, name) for name in ("pwrite", "copy_file_range", "ftruncate", "fsync", "close")}
         for name in self._real:
             setattr(os, name, getattr(self, "_" + name))
         self._all_is_durable()
@@ -153,6 +153,9 @@ class Medium:
         if file is not None:
             file.pending.append(_Change(at, bytes(octets[:written])))
         return written
+
+    def _copy_file_range(self, source: int, fd: int, count: int, at: int, there: int) -> int:
+        return self._pwrite(fd, os.pread(source, count, at), there)
 
     def _ftruncate(self, fd: int, length: int) -> None:
         self._real["ftruncate"](fd, length)
