@@ -20,7 +20,22 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 # What the disk is asked by; dup because it takes a descriptor.
 CALLS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
-    (os, ("open", "dup", "lstat", "write", "pwrite", "copy_file_range", "pread", "fsync", "fdatasync", "ftruncate", "posix_fallocate")),
+    (
+        os,
+        (
+            "open",
+            "dup",
+            "lstat",
+            "write",
+            "pwrite",
+            "copy_file_range",
+            "pread",
+            "fsync",
+            "fdatasync",
+            "ftruncate",
+            "posix_fallocate",
+        ),
+    ),
     (os, ("link", "unlink", "rename", "fchmod", "fchown")),
     (fcntl, ("fcntl", "flock")),
 )

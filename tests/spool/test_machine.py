@@ -175,7 +175,7 @@ class Spool(RuleBasedStateMachine):
         tokens: list[str] = []
         try:
             with self.troubled(trouble):
-                count = len(snapshot.look())
+                count = len(snapshot.look()[0])
                 names = snapshot.unique_ids(lambda name, fd, index: {})
                 tokens = self.tokens(name)
                 self.fits(name, tokens)
