@@ -29,6 +29,14 @@ class InThread(Protocol):
     def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
 
 
+async def let_others(in_thread: InThread) -> None:
+    """Into a thread and back: whoever waits for the event loop has a turn."""
+    await in_thread(_nothing)
+
+
+def _nothing() -> None: ...
+
+
 class Sleep(Protocol):
     """Waits so many seconds of the clock that was handed in."""
 

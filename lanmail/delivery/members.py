@@ -14,7 +14,7 @@ from lanmail.delivery.alias_syntax import Forward, Member
 from lanmail.delivery.aliases import Alias, Aliases
 from lanmail.delivery.found import MAX_WARNINGS, Following, Found, Way, in_words
 from lanmail.delivery.luser_relay import LuserRelay
-from lanmail.interfaces import InThread, Report, User, Users
+from lanmail.interfaces import InThread, Report, User, Users, let_others
 
 # Who every site must answer for (RFC 5321, 4.5.1; RFC 2142), and who our reports come from, behind whom a human should be (RFC 3464, 2).
 _ROOTS = frozenset(("postmaster", "abuse", "mailer-daemon"))
@@ -98,7 +98,7 @@ class Members:
         if not found.goes_on(way):
             return False
         if (found.count + found.forward_count) % AT_ONCE == 0:
-            await self._in_thread(_nothing)  # and back: the others have their turn
+            await let_others(self._in_thread)
         address = member.address.completed(self._domains.origin)
         # A name without a domain in an alias file is a local one: what else could it be, where mail does not leave?
         if way.rule and member.address.domain and address.domain not in self._domains:
@@ -272,7 +272,3 @@ class Members:
         bare = address.without_tag(self._delimiter).local
         behind = address.local[len(bare) :]
         return bare, behind[:1], behind[1:]
-
-
-def _nothing() -> None:
-    pass

@@ -16,10 +16,15 @@ OURS = 1  # lanmail wrote it: its lines `>From ` were quoted
 CRLF = 2  # its lines end with CR LF in the file
 UNENDED = 4  # its last line has no line end
 DOUBTED = 8  # its Content-Length points behind it, where nothing bears it out now; after an expunge something may
+PSEUDO = 16  # c-client's, which no client sees, and no index has
 
 
-class Found(NamedTuple):
-    """One message in the file; the fields are those of index.Entry."""
+class Entry(NamedTuple):
+    """One message as it stands in the file. Offsets in octets from the file's start.
+
+    start: of the `From ` line. text: of the line after it. end: of the text, without the empty line that ends the
+    message. next: where the next message starts, or the end of the file. octets: as POP3 counts them.
+    """
 
     start: int
     text: int
@@ -27,7 +32,6 @@ class Found(NamedTuple):
     next: int
     octets: int
     flags: int
-    pseudo: bool  # c-client's, which no client sees
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 
-from lanmail.mailbox.found import DOUBTED, HEADER_READ, Found, Run
+from lanmail.mailbox.found import DOUBTED, HEADER_READ, PSEUDO, Entry, Run
 from lanmail.mailbox.names import Names
 from lanmail.mailbox.scan import Scan
 from lanmail.mailbox.windows import Changed, read_exactly
@@ -32,22 +32,6 @@ _TAIL = 4 << 10
 
 # Of a large mailbox that has grown, so many places where a message began are looked at: 2 ms. Of 100,000 it would take 150.
 _GLANCES = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One message as it stands in the file. Offsets in octets from the file's start.
-
-    start: of the `From ` line. text: of the line after it. end: of the text, without the empty line that ends the
-    message. next: where the next message starts, or the end of the file. octets: as POP3 counts them. flags: of scan.py.
-    """
-
-    start: int
-    text: int
-    end: int
-    next: int
-    octets: int
-    flags: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +187,7 @@ class Index:
         index.witness = _witness(fd, index)
         return index
 
-    def _add(self, found: Found) -> None:
+    def _add(self, found: Entry) -> None:
         self.starts.append(found.start)
         self.lines.append(found.text - found.start)
         self.gaps.append(found.next - found.end)
@@ -282,7 +266,7 @@ def _read(fd: int, index: Index, start: int) -> Index:
     for found in reading.messages():
         if isinstance(found, Run):
             index._add_run(found)
-        elif not found.pseudo:
+        elif not found.flags & PSEUDO:
             index._add(found)
     if reading.awaited is not None:
         index.awaited = reading.awaited if index.awaited is None else min(index.awaited, reading.awaited)

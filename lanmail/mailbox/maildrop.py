@@ -185,7 +185,7 @@ class Letters(Sequence[Letter]):
 class Maildrop:
     """An open maildrop; its obligations are IMaildrop's. Made by ``Maildrops.open``."""
 
-    letters: Sequence[Letter] = ()
+    letters = Letters(array("Q"), 0)
 
     def __init__(self, user: User, mailbox: MailboxFile, claim: Claim, maildrops: Maildrops) -> None:
         self.user = user
@@ -195,7 +195,6 @@ class Maildrop:
         self._maildrops = maildrops
         self._snapshot = Snapshot(user.name, mailbox, self._holdings, maildrops.saved)
         self._unique_ids: Sequence[str] | None = None
-        self._octets: Sequence[int] = ()
         self._given: dict[int, Origin] = {}  # the letters that were last given out, and which messages they are
         self._fetched: dict[int, Origin] = {}  # the same of letters that were fetched: most are deleted then
         self._ahead = Ahead(maildrops.shelf)
@@ -216,8 +215,7 @@ class Maildrop:
             # Not before: the session that had the claim leaves its index to the next one.
             self._claimed = True
             self._snapshot.know(self._maildrops.indexes.take(self._path))
-        self.letters = letters = Letters(*self._snapshot.look())
-        self._octets = letters.octets
+        self.letters = Letters(*self._snapshot.look())
         return True
 
     async def unique_ids(self) -> Sequence[str]:
@@ -265,7 +263,7 @@ class Maildrop:
         if origin is not None:
             if len(self._fetched) < _GIVEN:
                 self._fetched[number] = origin
-            self._tell("fetched", number, origin, client, octets=self._octets[number - 1])
+            self._tell("fetched", number, origin, client, octets=self.letters.octets[number - 1])
 
     def _note_given(self, number: int, origin: Origin) -> None:
         self._given[number] = origin

@@ -26,7 +26,8 @@ LONGEST_SEPARATOR = 1024
 
 # Everything that repeats is possessive: a line takes time in proportion to its length, and who writes it may want it to take more.
 _DAY = rb"(?:mon|tue|wed|thu|fri|sat|sun)[ \t]++"
-_AFTER_FROM = (
+_FROM = b"From "
+_AFTER_FROM = re.compile(
     rb"[ \t]*+"
     # the return path; a user whose name is that of a weekday is told from the weekday by the second one
     rb"(?:(?!" + _DAY + rb')(?:[^ \t"\\]|\\.|"(?:[^"\\]|\\.)*+")++[ \t]++)?'
@@ -35,10 +36,9 @@ _AFTER_FROM = (
     rb"[0-9][^ \t]*+[ \t]++"
     rb"[0-9]++:[0-9][^ \t]*+[ \t]++"
     rb"(?:[a-z+-][^ \t]*+[ \t]++(?:[a-z][^ \t]*+[ \t]++)?)?"
-    rb"[0-9]"
+    rb"[0-9]",
+    re.IGNORECASE | re.DOTALL,
 )
-_SEPARATOR = re.compile(rb"(?-i:From )" + _AFTER_FROM, re.IGNORECASE | re.DOTALL)
-_SEPARATES = re.compile(_AFTER_FROM, re.IGNORECASE | re.DOTALL)
 # As what follows `From ` looks nearly always; the pattern above matches it too, and takes three times as long.
 USUAL = re.compile(
     rb"""[^ \t"\\]++ ++(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) """
@@ -64,12 +64,14 @@ def is_separator(line: bytes) -> bool:
     month, a day, HH:MM or HH:MM:SS, perhaps one or two time zones, a year. What stands before the line is not asked here.
     """
     line = line.rstrip(b"\n")
-    return len(line) <= LONGEST_SEPARATOR + line.endswith(b"\r") and _SEPARATOR.match(line) is not None
+    if len(line) > LONGEST_SEPARATOR + line.endswith(b"\r") or not line.startswith(_FROM):
+        return False
+    return _AFTER_FROM.match(line, len(_FROM)) is not None
 
 
 def separates(rest: bytes, end: int) -> bool:
     """Whether a line of `From ` and ``rest`` up to ``end``, where its line end stands, is a separator. It is not longer than one may be."""
-    return _SEPARATES.match(rest, 0, end) is not None
+    return _AFTER_FROM.match(rest, 0, end) is not None
 
 
 def is_ours(header: bytes, start: int = 0) -> bool:

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from lanmail.mailbox import mbox
-from lanmail.mailbox.found import CRLF, DOUBTED, HEADER_READ, OURS, OURS_READ, UNENDED, Found, Run
+from lanmail.mailbox.found import CRLF, DOUBTED, HEADER_READ, OURS, OURS_READ, PSEUDO, UNENDED, Entry, Run
 from lanmail.mailbox.plain import CONTENT, FROM, QUOTED, Plain, line_ends
 from lanmail.mailbox.windows import Window
 
 _CONTENT_LENGTH = re.compile(
     rb"\n[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-[Ll][Ee][Nn][Gg][Tt][Hh][ \t]*:[ \t]*([0-9]{1,18})[ \t]*\r?(?=\n)"
 )
-_PSEUDO = re.compile(rb"\nsubject:[ \t]*DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", re.IGNORECASE)
+_PSEUDO_SUBJECT = re.compile(rb"\nsubject:[ \t]*DON'T DELETE THIS MESSAGE -- FOLDER INTERNAL DATA", re.IGNORECASE)
 _PSEUDO_STATE = re.compile(rb"\nx-imap(?:base)?:", re.IGNORECASE)
 
 _CR = 0x0D
@@ -27,7 +27,6 @@ class _Header(NamedTuple):
     body: int | None  # offset of the body; None where the header's end was not seen
     flags: int
     content_length: int | None
-    pseudo: bool
 
 
 class Scan:
@@ -43,7 +42,7 @@ class Scan:
         self._start = start
         self.awaited: int | None = None
 
-    def messages(self) -> Iterator[Found | Run]:
+    def messages(self) -> Iterator[Entry | Run]:
         """Raises windows.Changed, OSError."""
         window = self._window
         start = self._first()
@@ -67,7 +66,7 @@ class Scan:
         """Where c-client's pseudo message at the start of the file ends; 0 where there is none. Raises windows.Changed, OSError."""
         self._window.show(0, mbox.LONGEST_SEPARATOR + 2 + HEADER_READ)
         text = self._window.data.find(b"\n") + 1
-        if not text or not self._separator_at(0) or not self._header(text, first=True).pseudo:
+        if not text or not self._separator_at(0) or not self._header(text, first=True).flags & PSEUDO:
             return 0
         return self._message(0).next
 
@@ -103,7 +102,7 @@ class Scan:
             return 1
         return 2 if before in (b"\n\r\n", b"\r\n") else 0
 
-    def _message(self, start: int) -> Found:
+    def _message(self, start: int) -> Entry:
         window = self._window
         window.show(start, mbox.LONGEST_SEPARATOR + 2 + HEADER_READ)
         line_end = window.data.find(b"\n", start - window.base)
@@ -130,7 +129,7 @@ class Scan:
             and header.body + header.content_length > next_
         ):
             flags |= DOUBTED
-        return Found(start, text, end, next_, octets, flags, header.pseudo)
+        return Entry(start, text, end, next_, octets, flags)
 
     def _header(self, text: int, *, first: bool) -> _Header:
         """What the header says, of which the window shows the start."""
@@ -154,15 +153,18 @@ class Scan:
         if data.find(mbox.OUR_NAME, begin, top) >= 0 and mbox.is_ours(data[begin + 1 : top]):
             flags |= OURS
         content_length = None
-        pseudo = False
         if not flags & OURS:  # in what we wrote each `From ` line of the body is quoted: there is nothing to skip
             there = CONTENT in data[begin:header_end].lower()  # at a glance: few have one
             lengths = _CONTENT_LENGTH.findall(data, begin, header_end) if there else ()
             if len(lengths) == 1:
                 content_length = int(lengths[0])
-            if first:
-                pseudo = bool(_PSEUDO.search(data, begin, header_end) and _PSEUDO_STATE.search(data, begin, header_end))
-        return _Header(None if blank < 0 else self._window.base + header_end, flags, content_length, pseudo)
+            if (
+                first
+                and _PSEUDO_SUBJECT.search(data, begin, header_end)
+                and _PSEUDO_STATE.search(data, begin, header_end)
+            ):
+                flags |= PSEUDO
+        return _Header(None if blank < 0 else self._window.base + header_end, flags, content_length)
 
     def _end_by_length(self, expected: int) -> int | None:
         """Where the next message starts if a body that ends at ``expected`` can be believed, else None.

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from lanmail.bell import Bell
-from lanmail.interfaces import InThread, Tell, User, Users
+from lanmail.interfaces import InThread, Tell, User, Users, let_others
 from lanmail.queue.arrivals import Arrivals
 from lanmail.queue.backlog import Backlog
 from lanmail.queue.chronicle import Chronicle
@@ -236,7 +236,7 @@ class Runner:
             now = self._now()
             for count, (name, _, due) in enumerate(waiting, 1):
                 if count % NOTICED_AT_ONCE == 0:
-                    await self._in_thread(_nothing)  # and back: the others have their turn
+                    await let_others(self._in_thread)
                 if due <= now and not self._mailboxes.notice(name, due, now):
                     due = now + LEAST_BETWEEN_LOOKS
                 if due > now:
@@ -296,7 +296,3 @@ class Runner:
         await self._in_thread(self._chronicle.ordered, kind, queue_ids, by)
         self.look()
         return queue_ids
-
-
-def _nothing() -> None:
-    pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import grp
 import os
+import signal
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 _LIBC: Any = ctypes.CDLL(None, use_errno=True)
 
 # prctl(2), capabilities(7), capset(2)
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
@@ -165,7 +167,13 @@ def _no_capabilities() -> None:
 
 def be_called(name: bytes) -> None:
     """By ps and top: copies of one process would all be called alike. 15 octets are seen."""
-    _LIBC.prctl(ctypes.c_int(_PR_SET_NAME), ctypes.c_char_p(name), *[ctypes.c_ulong(0)] * 3)
+    text = ctypes.create_string_buffer(name)
+    _prctl(_PR_SET_NAME, ctypes.addressof(text))
+
+
+def end_with_parent() -> None:
+    """By SIGKILL, when it ends: nobody else would hear of our end, or of its if it hangs. Not for one that has ended already."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prctl(option: int, *arguments: int) -> int:

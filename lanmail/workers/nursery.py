@@ -7,7 +7,6 @@ does, and the kernel ends the workers with it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
@@ -19,7 +18,7 @@ from typing import Any, NoReturn
 
 from lanmail.rights import channel
 from lanmail.rights.channel import Frame, Noise
-from lanmail.rights.privileges import CannotDrop, be_called, drop
+from lanmail.rights.privileges import CannotDrop, be_called, drop, end_with_parent
 from lanmail.workers.worker import live
 
 READY = b"R"
@@ -30,7 +29,6 @@ GONE = b"G"  # number, status as waitpid gives it
 CLOSE = b"C"  # the ports: there will be no further births
 BROKEN = b"*"  # why; then it ends
 
-_PR_SET_PDEATHSIG = 1
 _CHANNEL_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _STANDARD = (0, 1, 2)
 
@@ -77,7 +75,7 @@ class Nursery:
         parent = os.getpid()
         pid = os.fork()
         if not pid:
-            self._live(number, parent, line, guard)
+            self._live(parent, line, guard)
         for fd in (line, *guard):
             os.close(fd)
         pidfd = os.pidfd_open(pid)
@@ -85,12 +83,11 @@ class Nursery:
         self._poll.register(pidfd, select.POLLIN)
         channel.send(self._sock, BORN, b"%d" % number, b"%d" % pid)
 
-    def _live(self, number: int, parent: int, line: int, guard: Any) -> NoReturn:
+    def _live(self, parent: int, line: int, guard: Any) -> NoReturn:
         """In the new process, which never comes back from here."""
         status = 1
         try:
-            # Whoever ends us ends them: nobody else would hear of their end, or of the supervisor's if they hang.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            end_with_parent()
             if os.getppid() != parent:
                 os._exit(1)
             be_called(b"lanmail-worker")

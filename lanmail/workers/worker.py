@@ -176,8 +176,7 @@ def _put_together(order: Order, guard: Sequence[int], reactor: Any) -> Worker:
     state = StateFolder(settings.queue_directory, owner.pw_uid, owner.pw_gid, lock=order.lock)
     ports = [Listening(protocol, socket.socket(fileno=fd), place) for protocol, fd, place in order.ports]
     colleagues = Colleagues(order.number, order.count, reactor)
-    tables = Tables.attach(order.tables, order.number)
-    place = Place(settings, state, rights, reactor, colleagues, tables)
+    place = Place(settings, state, rights, reactor, colleagues, Tables.attach(order.tables, order.number))
     return Worker(place, ports, colleagues)
 
 
